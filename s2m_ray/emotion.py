@@ -1,0 +1,85 @@
+"""Emotion labels, their place in the valence-arousal plane, and the maps between label sets.
+
+Source of the coordinates: NRC-VAD lexicon (Mohammad, ACL 2018), as used by Doh et al., ICASSP 2023,
+arXiv:2303.10539. Two values are not the lexicon's: ``neutral`` is set to the centre (the lexicon has .469,
+.184), and ``noise``, the class of non-music, is placed on the same point so that neutral speech maps to it.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from s2m_ray.errors import ManifestError
+
+VALENCE_AROUSAL: dict[str, tuple[float, float]] = {
+    "anger": (0.167, 0.865),
+    "angry": (0.122, 0.830),
+    "calm": (0.442, 0.302),
+    "disgust": (0.052, 0.775),
+    "excitement": (0.896, 0.684),
+    "exciting": (0.950, 0.792),
+    "fear": (0.073, 0.840),
+    "fearful": (0.083, 0.482),
+    "frustration": (0.060, 0.730),
+    "funny": (0.918, 0.610),
+    "happy": (1.000, 0.735),
+    "neutral": (0.500, 0.500),
+    "noise": (0.500, 0.500),
+    "sad": (0.225, 0.333),
+    "scary": (0.062, 0.952),
+    "surprised": (0.784, 0.855),
+    "tender": (0.630, 0.520),
+}
+
+# Tag sets in the order of the papers; the order settles ties of the max map.
+AUDIOSET_MOOD = ("happy", "funny", "sad", "tender", "exciting", "angry", "scary", "noise")
+IEMOCAP = ("angry", "happy", "neutral", "sad", "excitement", "frustration")
+RAVDESS = ("angry", "calm", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
+HIKIA = ("angry", "sad", "happy", "neutral")
+
+
+def coordinates(labels: Sequence[str]) -> Float[ndarray, "labels 2"]:
+    """Valence and arousal of each label, in [0, 1].
+
+    Raises:
+        ManifestError: a label has no coordinates.
+    """
+    unknown = sorted({label for label in labels if label not in VALENCE_AROUSAL})
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], VALENCE_AROUSAL, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise ManifestError(
+            f"emotion '{unknown[0]}': no valence-arousal coordinates, expected one of "
+            f"{', '.join(sorted(VALENCE_AROUSAL))}{hint}"
+        )
+    return np.array([VALENCE_AROUSAL[label] for label in labels], dtype=np.float64).reshape(-1, 2)
+
+
+def similarity(
+    a: Float[ndarray, "rows 2"], b: Float[ndarray, "columns 2"]
+) -> Float[ndarray, "rows columns"]:
+    """``1 - Euclidean distance`` between valence-arousal points; from ``1 - sqrt(2)`` to 1."""
+    return 1.0 - np.linalg.norm(a[:, None, :] - b[None, :, :], axis=-1)
+
+
+def in_order(tags: Iterable[str]) -> tuple[str, ...]:
+    """Distinct tags: those of AudioSet mood in the paper's order, then the others by name."""
+    distinct = set(tags)
+    known = tuple(tag for tag in AUDIOSET_MOOD if tag in distinct)
+    return known + tuple(sorted(distinct - set(known)))
+
+
+def max_map(speech: Iterable[str], music: Iterable[str]) -> dict[str, str]:
+    """Speech tag -> the most similar of the music tags; ties go to the first of :func:`in_order`.
+
+    Source: Doh et al., ICASSP 2023. With all eight AudioSet mood tags the map is that of the paper; with
+    fewer, each speech tag goes to the nearest one that is there.
+    """
+    speech_tags, music_tags = sorted(set(speech)), in_order(music)
+    if not music_tags:
+        raise ManifestError("music: no labelled item found, expected at least one; is the column 'emotion' set?")
+    nearest = similarity(coordinates(speech_tags), coordinates(music_tags)).argmax(axis=1)
+    return {tag: music_tags[i] for tag, i in zip(speech_tags, nearest, strict=True)}
