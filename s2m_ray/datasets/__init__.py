@@ -1,0 +1,35 @@
+"""A corpus on disk -> manifest rows, one module each. ``CORPORA`` is what `s2m manifest` knows."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+
+from s2m_ray.datasets import folder, ravdess, table, vgmidi
+from s2m_ray.errors import ManifestError
+from s2m_ray.manifest import from_rows
+
+# Each takes the corpus's root (a folder, or the file of a table) and options as strings.
+CORPORA: dict[str, Callable[..., list[dict[str, object]]]] = {
+    "folder": folder.rows,
+    "ravdess": ravdess.rows,
+    "table": table.rows,
+    "vgmidi": vgmidi.rows,
+}
+
+
+def import_corpus(corpus: str, root: Path, **options: str) -> pa.Table:
+    """Manifest of a corpus, with absolute local paths.
+
+    Args:
+        options: Of the general importers: ``modality``, ``split``, ``columns``, ``corpus``.
+
+    Raises:
+        ManifestError: unknown corpus, no such root, or a root without the corpus's layout.
+    """
+    if corpus not in CORPORA:
+        raise ManifestError(f"corpus '{corpus}': not known, expected one of {', '.join(CORPORA)}")
+    if not root.exists():
+        raise ManifestError(f"{root}: no such file or folder, expected the root of '{corpus}'")
+    rows = CORPORA[corpus](root.absolute(), **options)
+    return from_rows(rows, str(root))

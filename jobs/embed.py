@@ -1,0 +1,104 @@
+"""Manifest -> store, on Ray Data."""
+
+import hashlib
+import logging
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.session import plan_workers, ray_session
+from s2m_ray.config import EmbedConfig
+from s2m_ray.encoders import build_encoder
+from s2m_ray.errors import StoreError
+from s2m_ray.files import digest, read_json
+from s2m_ray.manifest import read_manifest
+from s2m_ray.progress import Progress, Silent
+from s2m_ray.stages import EmbedShard
+from s2m_ray.store import HEADER, begin, seal, shard_path
+
+
+@dataclass(frozen=True)
+class EmbedResult:
+    """What an embedding job did."""
+
+    store: Path
+    header: dict[str, Any]
+    embedded_now: int  # items of this run; the others were there already
+    over_limit: bool  # more rejects than max_rejects
+
+
+def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
+    """Embed every item of a manifest into a sharded store; shards that are there already are kept.
+
+    Raises:
+        ConfigError, ManifestError, StoreError: before any actor starts, or when the counts do not add up.
+    """
+    manifest = read_manifest(cfg.manifest)
+    encoder = build_encoder(cfg.encoder)
+    shard_items = cfg.shard_items or min(256, max(8, manifest.num_rows // 32))
+    shards = -(-manifest.num_rows // shard_items)
+    space_id = digest(encoder.space_id, asdict(cfg.audio), "mean over samples")
+    job = {
+        "encoder": encoder.name,
+        "space_id": space_id,
+        "manifest_sha256": hashlib.sha256(cfg.manifest.read_bytes()).hexdigest(),
+        "shard_items": shard_items,
+        "audio": asdict(cfg.audio),
+    }
+    begin(cfg.out, job)
+    allowed = cfg.allowed_rejects(manifest.num_rows)
+    missing = [number for number in range(shards) if not shard_path(cfg.out, number).exists()]
+    if not missing and (cfg.out / HEADER).exists():
+        header = read_json(cfg.out / HEADER, StoreError)
+        return EmbedResult(cfg.out, header, 0, header["rejected"] > allowed)
+    blocks = [_block(manifest, number, shard_items) for number in missing]
+    embedded, audio_s, wall_s = _embed(cfg, blocks, progress or Silent())
+    header = job | {
+        "dim": encoder.dim,
+        "sample_rate": encoder.sample_rate,
+        "manifest": str(cfg.manifest),
+        "last_run": {"items": embedded, "audio_s": round(audio_s, 3), "wall_s": round(wall_s, 3)},
+    }
+    sealed = seal(cfg.out, shards=shards, items=manifest.num_rows, header=header)
+    return EmbedResult(cfg.out, sealed, embedded, sealed["rejected"] > allowed)
+
+
+def _block(manifest: pa.Table, number: int, shard_items: int) -> pa.Table:
+    rows = manifest.slice(number * shard_items, shard_items)
+    return rows.append_column("shard", pa.array([number] * rows.num_rows, pa.int32()))
+
+
+def _embed(cfg: EmbedConfig, blocks: list[pa.Table], progress: Progress) -> tuple[int, float, float]:
+    """Run the blocks through a pool of actors; the driver sees only their counts."""
+    if not blocks:
+        return 0, 0.0, 0.0
+    progress.step(f"embed {cfg.manifest.name}")
+    total, items, audio_s = sum(block.num_rows for block in blocks), 0, 0.0
+    started = time.monotonic()
+    with ray_session(cfg.resources):
+        import ray.data
+
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.execution_no_progress_timeout_s = 600  # a stage that stands still ends the run, which can resume
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        workers = plan_workers(cfg.resources, at_most=len(blocks))
+        # one block a shard, whole (batch_size=None), so that the shard's file is written by the actor that made it
+        counts = ray.data.from_arrow(blocks).map_batches(
+            EmbedShard,
+            fn_constructor_args=(cfg.out.absolute(), cfg.encoder, cfg.audio, cfg.resources.batch_s),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=workers),
+            num_cpus=cfg.resources.cpus_per_worker,
+        )
+        for row in counts.iter_rows():
+            items += row["items"] + row["rejected"]
+            audio_s += row["audio_s"]
+            rate = audio_s / (time.monotonic() - started)
+            progress.update(items, total, f"{audio_s:.0f} audio-s, {rate:.0f} audio-s/s")
+    return items, audio_s, time.monotonic() - started

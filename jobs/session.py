@@ -1,0 +1,67 @@
+"""A Ray session for one command: a local one of its own, or a running cluster."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from s2m_ray.config import ResourceConfig
+from s2m_ray.errors import ConfigError
+
+# Before Ray is imported: quiet, no usage reports, and training reports that are read at once (by default Ray Train
+# looks every 2 s, and each report waits for it).
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray  # noqa: E402
+
+
+@contextmanager
+def ray_session(resources: ResourceConfig) -> Iterator[None]:
+    """Connect to Ray, or start it, and leave it as it was found: a session inside a session is the outer one."""
+    if ray.is_initialized():
+        yield
+        return
+    _connect(resources.address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address == "local":
+        # Logical CPUs: Ray Data's own tasks and the controller of Ray Train want one each beside the workers; with
+        # fewer than 4 they wait for each other for ever (measured on 2).
+        cores = max(4, os.cpu_count() or 1)
+        ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
+        return
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError) as error:
+        raise ConfigError(
+            f"resources.address={address}: no Ray cluster answers there: {str(error).splitlines()[0]}"
+        ) from None
+
+
+def plan_workers(resources: ResourceConfig, *, at_most: int) -> int:
+    """How many workers of ``cpus_per_worker`` to start.
+
+    Args:
+        at_most: Units of work; more workers than that would idle.
+
+    Raises:
+        ConfigError: the asked number does not fit the cluster beside the one CPU that Ray's own tasks need.
+    """
+    cpus = ray.cluster_resources().get("CPU", 0.0)
+    fits = int((cpus - 1) // resources.cpus_per_worker)
+    wanted = resources.workers or (os.cpu_count() or 1 if resources.address == "local" else fits)
+    if fits < max(1, resources.workers):
+        raise ConfigError(
+            f"resources.workers={resources.workers} x {resources.cpus_per_worker:g} CPU + 1 for Ray's own tasks = "
+            f"{max(1, resources.workers) * resources.cpus_per_worker + 1:g} CPUs, but the cluster has {cpus:g}"
+        )
+    return max(1, min(wanted, fits, at_most))

@@ -1,0 +1,291 @@
+"""Settings of every job: frozen dataclasses, checked when they are made.
+
+One TOML file a job (``--config``), single keys by ``--set a.b=c``, and the command's own options above both.
+Only ``[resources]`` may change the speed of a job without changing its numbers.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+from s2m_ray.errors import ConfigError
+
+Framework = Literal["triplet", "triplet_soft"]
+Split = Literal["train", "valid", "test"]
+SPLITS: tuple[str, ...] = get_args(Split)
+T = TypeVar("T")
+
+
+def _check(holds: bool, key: str, value: object, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"{key}={value}: expected {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioConfig:
+    """How an item's audio is cut before it is encoded."""
+
+    segment_s: float = 10.0  # longer items are cut into segments of this length, in equal steps
+    min_s: float = 0.05  # shorter items are rejected: below two analysis frames of any encoder
+    max_s: float = 4 * 3600.0  # longer items are rejected: a header that claims days is a broken header
+
+    def __post_init__(self) -> None:
+        _check(0 < self.min_s < self.segment_s, "audio.min_s", self.min_s, "a value in (0, audio.segment_s)")
+        _check(self.segment_s <= self.max_s, "audio.max_s", self.max_s, "at least audio.segment_s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceConfig:
+    """Where and how wide a job runs. None of it may change a number."""
+
+    address: str = "local"  # Ray cluster; "local" starts one for this command, "auto" takes a running one
+    workers: int = 0  # actors or training workers; 0 = as many as there are cores (or seeds)
+    cpus_per_worker: float = 1.0
+    batch_s: float = 120.0  # audio-seconds decoded at once by a worker: bounds its memory
+
+    def __post_init__(self) -> None:
+        _check(self.workers >= 0, "resources.workers", self.workers, "0 (automatic) or more")
+        _check(self.cpus_per_worker > 0, "resources.cpus_per_worker", self.cpus_per_worker, "a value above 0")
+        _check(self.batch_s > 0, "resources.batch_s", self.batch_s, "a value above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedConfig:
+    """Manifest -> store."""
+
+    manifest: Path
+    out: Path
+    encoder: str = "spectral"
+    max_rejects: str = "1%"  # a count ("20") or a share ("1%") of the manifest; more than that is exit code 3
+    shard_items: int = 0  # items a shard, the unit of work and of resuming; 0 = a 32nd of the manifest, 8 to 256
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    resources: ResourceConfig = field(default_factory=ResourceConfig)
+
+    def __post_init__(self) -> None:
+        self.allowed_rejects(100)
+        _check(self.shard_items >= 0, "shard_items", self.shard_items, "0 (automatic) or more")
+
+    def allowed_rejects(self, items: int) -> int:
+        """``max_rejects`` as a number of items."""
+        text = self.max_rejects.strip()
+        try:
+            limit = float(text.removesuffix("%"))
+        except ValueError:
+            limit = -1.0
+        is_share = text.endswith("%")
+        _check(
+            0 <= limit <= (100 if is_share else float("inf")) and (is_share or limit.is_integer()),
+            "max_rejects", self.max_rejects, "a count such as 20 or a share such as 1%",
+        )  # fmt: skip
+        return int(items * limit / 100) if is_share else int(limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Two heads into the joint space."""
+
+    dim: int = 64  # of the joint space
+    dropout: float = 0.1  # on the heads' input
+
+    def __post_init__(self) -> None:
+        _check(self.dim > 0, "model.dim", self.dim, "a value above 0")
+        _check(0 <= self.dropout < 1, "model.dropout", self.dropout, "a value in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """``triplet``, or ``triplet_soft`` = triplet + emo_lambda * EmoSim."""
+
+    framework: Framework = "triplet_soft"
+    margin: float = 0.4  # cosine units
+    emo_lambda: float = 1.0  # λ of the paper; without effect in `triplet`
+
+    def __post_init__(self) -> None:
+        known = get_args(Framework)
+        _check(self.framework in known, "loss.framework", self.framework, f"one of {', '.join(known)}")
+        _check(0 < self.margin <= 2, "loss.margin", self.margin, "a value in (0, 2]")
+        _check(0 <= self.emo_lambda < float("inf"), "loss.emo_lambda", self.emo_lambda, "a value of 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """Optimisation: AdamW, linear warm-up, cosine decay, early stopping on the valid loss."""
+
+    batch_size: int = 64
+    epochs: int = 100
+    warmup_epochs: int = 20
+    lr: float = 1e-4
+    min_lr: float = 1e-9
+    weight_decay: float = 0.01
+    patience: int = 20  # epochs without a better valid loss, one after the other, after the warm-up
+    valid_triplets: int = 1024  # fixed draws that the valid loss is computed on
+
+    def __post_init__(self) -> None:
+        _check(self.batch_size >= 2, "fit.batch_size", self.batch_size, "at least 2 (a negative is needed)")
+        _check(self.epochs >= 1, "fit.epochs", self.epochs, "at least 1")
+        _check(
+            0 <= self.warmup_epochs <= self.epochs, "fit.warmup_epochs", self.warmup_epochs, "0 to fit.epochs"
+        )
+        _check(0 < self.lr < 1, "fit.lr", self.lr, "a value in (0, 1)")
+        _check(0 <= self.min_lr <= self.lr, "fit.min_lr", self.min_lr, "a value in [0, fit.lr]")
+        _check(self.weight_decay >= 0, "fit.weight_decay", self.weight_decay, "0 or more")
+        _check(self.patience >= 1, "fit.patience", self.patience, "at least 1")
+        _check(self.valid_triplets >= 2, "fit.valid_triplets", self.valid_triplets, "at least 2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldoutConfig:
+    """Early stopping on a part of the train split, so that the valid split stays untouched for evaluation.
+
+    With neither key set, early stopping uses the valid split.
+    """
+
+    speakers: tuple[str, ...] = ()  # of the speech store
+    music: float = 0.0  # share of the music groups (column `speaker`, else the item itself)
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.music < 1, "holdout.music", self.music, "a share in [0, 1)")
+        _check(
+            bool(self.speakers) == (self.music > 0), "holdout", asdict(self),
+            "speakers and music together, or neither",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Two stores -> checkpoint."""
+
+    speech: Path
+    music: Path
+    out: Path
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    modality: Literal["audio"] = "audio"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+    holdout: HoldoutConfig = field(default_factory=HoldoutConfig)
+    resources: ResourceConfig = field(default_factory=ResourceConfig)
+
+    def __post_init__(self) -> None:
+        _check_seeds(self.seeds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """Checkpoint (or none) and two stores -> evaluation."""
+
+    speech: Path
+    music: Path
+    out: Path
+    model: Path | None = None  # none: the two stores share a space already
+    split: Split = "test"
+    k: int = 5
+    depth: int = 20  # ranks kept in run.parquet
+    bootstrap: int = 1000  # resamples of the queries behind ci95
+
+    def __post_init__(self) -> None:
+        _check(self.split in SPLITS, "split", self.split, f"one of {', '.join(SPLITS)}")
+        _check(self.k >= 1, "k", self.k, "at least 1")
+        _check(self.depth >= self.k, "depth", self.depth, "at least k")
+        _check(self.bootstrap >= 1, "bootstrap", self.bootstrap, "at least 1")
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    _check(len(seeds) > 0 and len(set(seeds)) == len(seeds), "seeds", list(seeds), "distinct seeds, at least one")
+    _check(all(seed >= 0 for seed in seeds), "seeds", list(seeds), "seeds of 0 or more")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """``"5"`` means seeds 0..4; ``"3,7,9"`` (or ``"3,"``) means those."""
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ConfigError(f"seeds={text}: expected a count such as 5 or a list such as 3,7,9") from None
+    seeds = tuple(range(numbers[0])) if len(numbers) == 1 and "," not in text else tuple(numbers)
+    _check_seeds(seeds)
+    return seeds
+
+
+def load(cls: type[T], file: Path | None = None, settings: Sequence[str] = (), **options: object) -> T:
+    """Build ``cls`` from a TOML file, ``a.b=c`` settings and options, the later above the earlier.
+
+    Args:
+        options: Values of the command line; None means "not given"; a key ``a__b`` reaches into a table.
+
+    Raises:
+        ConfigError: unknown key (with the nearest known one), wrong type or a value out of range.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text())
+        except FileNotFoundError:
+            raise ConfigError(f"{file}: no such configuration file") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file}: not valid TOML: {error}") from None
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: expected key=value, such as loss.margin=0.2")
+        _put(values, key.strip().split("."), _toml_value(text))
+    for key, value in options.items():
+        if value is not None:
+            _put(values, key.split("__"), value)
+    _refuse_unknown(cls, values, str(file) if file else "configuration", "")
+    return _build(cls, values)
+
+
+def _put(values: dict[str, Any], path: list[str], value: object) -> None:
+    for part in path[:-1]:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{'.'.join(path)}: '{part}' is a value, not a table")
+    values[path[-1]] = value
+
+
+def _toml_value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _refuse_unknown(cls: type, values: Mapping[str, Any], where: str, prefix: str) -> None:
+    types = get_type_hints(cls)
+    for key, value in values.items():
+        if key not in types:
+            near = difflib.get_close_matches(key, types, n=1)
+            known = f"did you mean '{prefix}{near[0]}'?" if near else f"expected one of {', '.join(types)}"
+            raise ConfigError(f"{where}: unknown key '{prefix}{key}'; {known}")
+        if is_dataclass(types[key]) and isinstance(value, Mapping):
+            _refuse_unknown(types[key], value, where, f"{prefix}{key}.")  # type: ignore[arg-type]
+
+
+def _build(cls: type[T], values: Mapping[str, Any]) -> T:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise ConfigError(f"{key}: missing; it has no default") from None
+        raise ConfigError(f"{key}={first['input']!r}: {first['msg']}") from None
+
+
+def to_dict(config: object) -> dict[str, Any]:
+    """A config as plain JSON values."""
+    assert is_dataclass(config)
+    return {f.name: _plain(getattr(config, f.name)) for f in fields(config)}
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,66 @@
+"""A CSV, JSONL or Parquet table of somebody else's, with a column map."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from s2m_ray.errors import ManifestError
+from s2m_ray.manifest import SCHEMA, resolve
+
+READERS = {".csv": pa.csv.read_csv, ".jsonl": pa.json.read_json, ".parquet": pq.read_table}
+
+
+def rows(
+    root: Path, *, modality: str = "", corpus: str = "", split: str = "", columns: str = ""
+) -> list[dict[str, object]]:
+    """One row a table row.
+
+    Args:
+        root: The table; relative paths in it are relative to its folder.
+        modality: For tables without such a column; likewise ``corpus`` (default: the file's name) and ``split``.
+        columns: Column map ``ours=theirs,...``. Columns that carry our names are taken as they are, unless the
+            map gives another. ``item_id`` defaults to the ``uri`` as written.
+
+    Raises:
+        ManifestError: unreadable table, or a column of the map that is not there.
+    """
+    if root.suffix not in READERS:
+        raise ManifestError(f"{root}: unknown format '{root.suffix}', expected one of {', '.join(READERS)}")
+    try:
+        table = READERS[root.suffix](root)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ManifestError(f"{root}: cannot be read: {str(error).splitlines()[0]}") from None
+    names = {name: name for name in SCHEMA.names if name in table.column_names} | _parse(columns, root)
+    for ours, theirs in names.items():
+        if theirs not in table.column_names:
+            raise ManifestError(
+                f"{root}: column '{theirs}' (for {ours}) is missing, found {', '.join(table.column_names)}"
+            )
+    if "uri" not in names:
+        raise ManifestError(f"{root}: no column gives the uri, expected --columns uri=NAME")
+    given = {"modality": modality, "split": split, "corpus": corpus}
+    defaults = {name: value for name, value in given.items() if value}
+    found = []
+    for row in table.to_pylist():
+        values = {ours: row[theirs] for ours, theirs in names.items()}
+        values = {"corpus": root.stem, "item_id": values["uri"]} | values | defaults
+        for name in ("item_id", "speaker", "emotion", "text"):  # numbers serve as names in many tables
+            if values.get(name) is not None:
+                values[name] = str(values[name])
+        found.append(values | {"uri": resolve(str(values["uri"]), root.parent)})
+    return found
+
+
+def _parse(columns: str, root: Path) -> dict[str, str]:
+    names = {}
+    for pair in filter(None, columns.split(",")):
+        ours, equals, theirs = (part.strip() for part in pair.partition("="))
+        if not equals or ours not in SCHEMA.names:
+            raise ManifestError(
+                f"{root}: --columns {pair}: expected ours=theirs with ours one of {', '.join(SCHEMA.names)}"
+            )
+        names[ours] = theirs
+    return names

@@ -1,0 +1,72 @@
+"""Files that are either whole or not there: temporary name, flush, rename."""
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from s2m_ray.errors import S2MError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path`` to write to; it becomes ``path`` only if the block succeeds.
+
+    The temporary name starts with a dot, is nobody else's, and keeps the suffix, by which writers choose a
+    format; readers that glob ``part-*`` never see it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a header, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, error: type[S2MError]) -> dict[str, Any]:
+    """Read a header.
+
+    Raises:
+        error: it is not there or is not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text())
+    except OSError as cause:
+        raise error(f"{path}: cannot be read: {cause.strerror}") from None
+    except ValueError as cause:
+        raise error(f"{path}: not valid JSON: {cause}") from None
+    if not isinstance(value, dict):
+        raise error(f"{path}: expected a JSON object")
+    return value
+
+
+def digest(*values: object) -> str:
+    """Short stable hash of JSON values: 16 hexadecimal digits of SHA-256."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, of this project and of ``packages``, for headers."""
+    found = {"python": platform.python_version()}
+    for package in ("s2m-ray", "numpy", "pyarrow", *packages):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found

@@ -1,0 +1,165 @@
+"""Table of items, no audio: one row an audio file, or a window of one."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from s2m_ray.config import SPLITS
+from s2m_ray.errors import ManifestError
+from s2m_ray.files import replacing
+
+SCHEMA = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("uri", pa.string()),
+        ("modality", pa.string()),
+        ("corpus", pa.string()),
+        ("split", pa.string()),
+        ("emotion", pa.string()),
+        ("valence", pa.float64()),
+        ("arousal", pa.float64()),
+        ("speaker", pa.string()),
+        ("text", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("duration_s", pa.float64()),
+    ]
+)
+MODALITIES = ("speech", "music", "text")
+FORMATS = (".parquet", ".csv", ".jsonl")
+
+
+def from_rows(rows: Sequence[Mapping[str, Any]], where: str) -> pa.Table:
+    """Checked table of rows; columns that a row lacks are null.
+
+    Raises:
+        ManifestError: as :func:`check`.
+    """
+    table = pa.Table.from_pylist([{name: row.get(name) for name in SCHEMA.names} for row in rows], schema=SCHEMA)
+    check(table, where)
+    return table
+
+
+def read_manifest(path: Path) -> pa.Table:
+    """Rows of a Parquet, CSV or JSONL manifest with local ``uri`` made absolute.
+
+    Raises:
+        ManifestError: the file is not there, is of another format, or breaks a rule of :func:`check`.
+    """
+    if path.suffix not in FORMATS:
+        raise ManifestError(f"{path}: unknown format '{path.suffix}', expected one of {', '.join(FORMATS)}")
+    if not path.is_file():
+        raise ManifestError(f"{path}: no such manifest; make one with `s2m manifest`")
+    table = _with_schema(_read(path), str(path))
+    check(table, str(path))
+    uris = [resolve(uri, path.parent) for uri in table["uri"].to_pylist()]
+    return table.set_column(SCHEMA.get_field_index("uri"), "uri", pa.array(uris, pa.string()))
+
+
+def write_manifest(table: pa.Table, path: Path) -> None:
+    """Write a manifest in the format of its suffix, whole or not at all.
+
+    Raises:
+        ManifestError: the suffix is not one of ``FORMATS``.
+    """
+    if path.suffix not in FORMATS:
+        raise ManifestError(f"{path}: unknown format '{path.suffix}', expected one of {', '.join(FORMATS)}")
+    with replacing(path) as temporary:
+        if path.suffix == ".parquet":
+            pq.write_table(table, temporary)
+        elif path.suffix == ".csv":
+            pa.csv.write_csv(table, temporary)
+        else:
+            table.to_pandas().to_json(temporary, orient="records", lines=True, force_ascii=False)
+
+
+def resolve(uri: str, folder: Path) -> str:
+    """Local paths relative to ``folder`` become absolute; other URIs stay as they are."""
+    return uri if "://" in uri else str((folder / uri).absolute())
+
+
+def check(table: pa.Table, where: str) -> None:
+    """Refuse a manifest that later steps could not rely on.
+
+    Raises:
+        ManifestError: no rows; an ``item_id`` or ``uri`` that is null, empty or (ids) repeated; an unknown
+            modality or split; a window or coordinate out of range.
+    """
+    if table.num_rows == 0:
+        raise ManifestError(f"{where}: no items found, expected at least one")
+    for name in ("item_id", "uri"):
+        _refuse(table, pc.fill_null(pc.equal(table[name], ""), True), where, name, "a value in every row")
+    repeated = pc.value_counts(table["item_id"])
+    for entry in repeated.filter(pc.greater(pc.struct_field(repeated, "counts"), 1)).to_pylist()[:1]:
+        raise ManifestError(
+            f"{where}: item_id '{entry['values']}' occurs {entry['counts']} times, expected each once; "
+            "are several files listed under one name?"
+        )
+    for name, allowed in (("modality", MODALITIES), ("split", SPLITS)):
+        if name == "modality":
+            _refuse(table, pc.is_null(table[name]), where, name, f"one of {', '.join(allowed)}")
+        unknown = pc.invert(pc.is_in(table[name], pa.array([*allowed, None], pa.string())))
+        _refuse(table, unknown, where, name, f"one of {', '.join(allowed)}")
+    for name in ("valence", "arousal"):
+        out = pc.invert(pc.and_(pc.greater_equal(table[name], 0.0), pc.less_equal(table[name], 1.0)))
+        _refuse(table, out, where, name, "a value in [0, 1] or none")
+    _refuse(table, pc.less(table["start_s"], 0.0), where, "start_s", "0 or more")
+    starts = pc.fill_null(table["start_s"], 0.0)
+    _refuse(table, pc.less_equal(table["end_s"], starts), where, "end_s", "a value above start_s")
+
+
+def _refuse(table: pa.Table, wrong: pa.ChunkedArray, where: str, name: str, expected: str) -> None:
+    rows = pc.indices_nonzero(pc.fill_null(wrong, False))
+    if len(rows):
+        first = rows[0].as_py()
+        found, item_id = table[name][first].as_py(), table["item_id"][first].as_py()
+        raise ManifestError(
+            f"{where}: row {first + 1}, item '{item_id}': {name}={found!r}, expected {expected} "
+            f"({len(rows)} such rows)"
+        )
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_table(path)
+        if path.suffix == ".csv":
+            strings = {f.name: f.type for f in SCHEMA}
+            return pa.csv.read_csv(
+                path,
+                # only an empty field is null: a file may well be called "NA"
+                convert_options=pa.csv.ConvertOptions(
+                    column_types=strings, strings_can_be_null=True, null_values=[""]
+                ),
+            )
+        return pa.json.read_json(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ManifestError(f"{path}: cannot be read as {path.suffix[1:]}: {str(error).splitlines()[0]}") from None
+
+
+def _with_schema(table: pa.Table, where: str) -> pa.Table:
+    missing = [name for name in ("item_id", "uri", "modality") if name not in table.column_names]
+    if missing:
+        raise ManifestError(
+            f"{where}: column '{missing[0]}' is missing, found {', '.join(table.column_names)}; "
+            "`s2m manifest table` maps other column names"
+        )
+    columns = []
+    for wanted in SCHEMA:
+        if wanted.name not in table.column_names:
+            columns.append(pa.nulls(table.num_rows, wanted.type))
+            continue
+        try:
+            columns.append(table[wanted.name].cast(wanted.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            found = table[wanted.name].type
+            raise ManifestError(
+                f"{where}: column '{wanted.name}' has type {found}, expected {wanted.type}"
+            ) from None
+    return pa.table(columns, schema=SCHEMA)

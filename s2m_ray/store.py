@@ -1,0 +1,191 @@
+"""Sealed folder of Parquet shards, one vector an item, with rejects beside it.
+
+``part-*.parquet`` and ``rejects-*.parquet`` are each whole or not there; a shard's part is written after its
+rejects, so a shard that has a part is done. ``job.json`` says what the folder was started for, ``store.json`` comes
+last: its existence means complete.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jaxtyping import Float
+from numpy import ndarray
+
+from s2m_ray.errors import StoreError
+from s2m_ray.files import read_json, replacing, versions, write_json
+from s2m_ray.manifest import SCHEMA
+
+HEADER, JOB = "store.json", "job.json"
+
+
+@dataclass(frozen=True)
+class Reject:
+    """An item that could not be processed, with the reason."""
+
+    item_id: str
+    uri: str
+    stage: str  # decode or encode
+    reason: str  # a fixed word: missing, not_audio, ...
+    detail: str
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], stage: str, reason: str, detail: str) -> "Reject":
+        """Reject of a manifest row."""
+        return cls(row["item_id"], row["uri"], stage, reason, detail)
+
+
+REJECTS = pa.schema([(f.name, pa.string()) for f in fields(Reject)])
+
+
+@dataclass(frozen=True)
+class Store:
+    """Vectors and the manifest's columns, row by row."""
+
+    path: Path
+    items: pa.Table  # the manifest's columns, those that are there
+    vectors: Float[ndarray, "items dim"]
+    space_id: str
+    encoder: str
+
+    def column(self, name: str) -> list[Any]:
+        """A column as Python values; all None if the store has no such column."""
+        return self.items[name].to_pylist() if name in self.items.column_names else [None] * len(self.vectors)
+
+    def take(self, mask: Sequence[bool]) -> "Store":
+        """The rows where ``mask`` holds."""
+        chosen = np.asarray(mask, dtype=bool)
+        items = self.items.filter(pa.array(chosen))
+        return Store(self.path, items, self.vectors[chosen], self.space_id, self.encoder)
+
+    def labelled(self, split: str) -> "Store":
+        """The rows of a split that have an emotion.
+
+        Raises:
+            StoreError: there is none.
+        """
+        splits, emotions = self.column("split"), self.column("emotion")
+        found = self.take([s == split and e is not None for s, e in zip(splits, emotions, strict=True)])
+        if len(found.vectors) == 0:
+            raise StoreError(
+                f"{self.path}: no labelled item in split '{split}', found "
+                f"{dict(Counter(map(str, splits)))}; was the manifest made with splits and emotions?"
+            )
+        return found
+
+
+def shard_path(store: Path, number: int) -> Path:
+    """File of a shard."""
+    return store / f"part-{number:06d}.parquet"
+
+
+def begin(store: Path, job: dict[str, Any]) -> None:
+    """Make the folder, or take up an unfinished one of the same job.
+
+    Raises:
+        StoreError: the folder was started with other settings, or holds something else.
+    """
+    if not (store / JOB).exists():
+        if store.exists() and (not store.is_dir() or any(store.iterdir())):
+            raise StoreError(f"{store}: exists and is not an embedding store; choose another --out")
+        write_json(store / JOB, job)
+        return
+    before = read_json(store / JOB, StoreError)
+    changed = [key for key in job if before.get(key) != job[key]]
+    if changed:
+        key = changed[0]
+        raise StoreError(
+            f"{store}: was started with {key}={before.get(key)}, now {key}={job[key]}; two settings never share a "
+            "store: choose another --out, or delete this folder"
+        )
+
+
+def write_shard(
+    store: Path, number: int, rows: Sequence[Mapping[str, Any]], vectors: Sequence[Float[ndarray, " dim"]],
+    rejects: Sequence[Reject], *, dim: int,
+) -> None:  # fmt: skip
+    """Write the rejects of a shard, then its part: each whole or not at all."""
+    rejects_path = store / f"rejects-{number:06d}.parquet"
+    rejects_path.unlink(missing_ok=True)  # of an attempt that was stopped before its part
+    if rejects:
+        table = pa.Table.from_pylist([dict(zip(REJECTS.names, astuple(r), strict=True)) for r in rejects], REJECTS)
+        with replacing(rejects_path) as temporary:
+            pq.write_table(table, temporary)
+    flat = np.concatenate(vectors) if vectors else np.empty(0, np.float32)
+    embedding = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), dim)
+    table = pa.Table.from_pylist(list(rows), SCHEMA).append_column("embedding", embedding)
+    with replacing(shard_path(store, number)) as temporary:
+        pq.write_table(table, temporary)
+
+
+def seal(store: Path, *, shards: int, items: int, header: dict[str, Any]) -> dict[str, Any]:
+    """Check that each manifest row is stored or rejected, then write ``store.json``.
+
+    Raises:
+        StoreError: the counts do not add up.
+    """
+    stored = sum(pq.read_metadata(shard_path(store, number)).num_rows for number in range(shards))
+    reasons = Counter(reject["reason"] for reject in read_rejects(store))
+    rejected = sum(reasons.values())
+    if stored + rejected != items:
+        raise StoreError(f"{store}: {items} manifest rows, but {stored} stored + {rejected} rejected")
+    counts = {"items": stored, "rejected": rejected, "reject_reasons": dict(reasons), "shards": shards}
+    complete = header | counts | {"versions": versions("soundfile", "soxr", "scipy")}
+    write_json(store / HEADER, complete)
+    return complete
+
+
+def read_rejects(store: Path) -> list[dict[str, str]]:
+    """All rejects of a store, in manifest order."""
+    return [row for path in sorted(store.glob("rejects-*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def read_store(path: Path) -> Store:
+    """A sealed store, or any Parquet file (or folder of them) with ``item_id`` and a list-of-float ``embedding``.
+
+    Raises:
+        StoreError: nothing there, unfinished, or a column is missing, ragged, repeated or not finite.
+    """
+    if not path.exists():
+        raise StoreError(f"{path}: no such store; make one with `s2m embed`")
+    header: dict[str, Any] = {}
+    if path.is_dir():
+        if (path / JOB).exists() and not (path / HEADER).exists():
+            raise StoreError(f"{path}: unfinished; run the same `s2m embed` again to complete it")
+        if (path / HEADER).exists():
+            header = read_json(path / HEADER, StoreError)
+        parts = sorted(path.glob("part-*.parquet") if header else path.glob("*.parquet"))
+    else:
+        parts = [path]
+    if not parts:
+        raise StoreError(f"{path}: holds no Parquet file, expected an embedding store")
+    try:
+        table = pa.concat_tables([pq.read_table(part) for part in parts], promote_options="default")
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StoreError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    for name in ("item_id", "embedding"):
+        if name not in table.column_names:
+            raise StoreError(f"{path}: column '{name}' is missing, found {', '.join(table.column_names)}")
+    if len(pc.unique(table["item_id"])) != table.num_rows:
+        raise StoreError(f"{path}: item_id is repeated, expected each once; are two stores in one folder?")
+    vectors = _matrix(table["embedding"], path)
+    items = table.drop_columns(["embedding"])
+    # vectors from elsewhere share a space only with themselves, unless their maker says otherwise
+    space_id = header.get("space_id", f"file:{path.absolute()}")
+    return Store(path, items, vectors, space_id, header.get("encoder", "foreign"))
+
+
+def _matrix(column: pa.ChunkedArray, path: Path) -> Float[ndarray, "items dim"]:
+    lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+    if len(lengths) != 1 or not lengths[0]:
+        raise StoreError(f"{path}: embeddings of lengths {lengths[:5]}, expected one length above 0 for all")
+    flat = pc.list_flatten(column).to_numpy().astype(np.float32, copy=False)
+    if not np.isfinite(flat).all():
+        raise StoreError(f"{path}: an embedding has NaN or infinite values")
+    return flat.reshape(-1, lengths[0])
