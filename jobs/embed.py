@@ -13,11 +13,11 @@ from jobs.session import plan_workers, ray_session
 from s2m_ray.config import EmbedConfig
 from s2m_ray.encoders import build_encoder
 from s2m_ray.errors import StoreError
-from s2m_ray.files import digest, read_json
+from s2m_ray.files import claim, digest, read_json
 from s2m_ray.manifest import read_manifest
 from s2m_ray.progress import Progress, Silent
 from s2m_ray.stages import EmbedShard
-from s2m_ray.store import HEADER, begin, seal, shard_path
+from s2m_ray.store import HEADER, seal, shard_path
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
         "shard_items": shard_items,
         "audio": asdict(cfg.audio),
     }
-    begin(cfg.out, job)
+    claim(cfg.out, job, StoreError)
     allowed = cfg.allowed_rejects(manifest.num_rows)
     missing = [number for number in range(shards) if not shard_path(cfg.out, number).exists()]
     if not missing and (cfg.out / HEADER).exists():

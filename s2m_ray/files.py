@@ -13,6 +13,8 @@ from typing import Any
 
 from s2m_ray.errors import S2MError
 
+JOB = "job.json"  # in every output folder: what it was started for
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -70,3 +72,24 @@ def versions(*packages: str) -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "absent"
     return found
+
+
+def claim(folder: Path, job: dict[str, Any], error: type[S2MError]) -> None:
+    """Make the output folder of a job, or take up an unfinished one of the very same job (``job.json``).
+
+    Raises:
+        error: the folder was started with other settings, or holds something else.
+    """
+    path = folder / JOB
+    if not path.exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise error(f"{folder}: exists and was not made by this command; choose another --out")
+        write_json(path, job)
+        return
+    before = read_json(path, error)
+    changed = next((key for key in job if before.get(key) != job[key]), None)
+    if changed is not None:
+        raise error(
+            f"{folder}: was started with {changed}={before.get(changed)}, now {changed}={job[changed]}; two settings "
+            "never share an output: choose another --out, or delete this folder"
+        )

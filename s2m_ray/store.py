@@ -19,10 +19,10 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from s2m_ray.errors import StoreError
-from s2m_ray.files import read_json, replacing, versions, write_json
+from s2m_ray.files import JOB, read_json, replacing, versions, write_json
 from s2m_ray.manifest import SCHEMA
 
-HEADER, JOB = "store.json", "job.json"
+HEADER = "store.json"
 
 
 @dataclass(frozen=True)
@@ -83,27 +83,6 @@ class Store:
 def shard_path(store: Path, number: int) -> Path:
     """File of a shard."""
     return store / f"part-{number:06d}.parquet"
-
-
-def begin(store: Path, job: dict[str, Any]) -> None:
-    """Make the folder, or take up an unfinished one of the same job.
-
-    Raises:
-        StoreError: the folder was started with other settings, or holds something else.
-    """
-    if not (store / JOB).exists():
-        if store.exists() and (not store.is_dir() or any(store.iterdir())):
-            raise StoreError(f"{store}: exists and is not an embedding store; choose another --out")
-        write_json(store / JOB, job)
-        return
-    before = read_json(store / JOB, StoreError)
-    changed = [key for key in job if before.get(key) != job[key]]
-    if changed:
-        key = changed[0]
-        raise StoreError(
-            f"{store}: was started with {key}={before.get(key)}, now {key}={job[key]}; two settings never share a "
-            "store: choose another --out, or delete this folder"
-        )
 
 
 def write_shard(
@@ -176,8 +155,8 @@ def read_store(path: Path) -> Store:
         raise StoreError(f"{path}: item_id is repeated, expected each once; are two stores in one folder?")
     vectors = _matrix(table["embedding"], path)
     items = table.drop_columns(["embedding"])
-    # vectors from elsewhere share a space only with themselves, unless their maker says otherwise
-    space_id = header.get("space_id", f"file:{path.absolute()}")
+    # of vectors made elsewhere only the length is known
+    space_id = header.get("space_id", f"unknown/{vectors.shape[1]}")
     return Store(path, items, vectors, space_id, header.get("encoder", "foreign"))
 
 

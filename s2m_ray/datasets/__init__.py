@@ -1,5 +1,6 @@
 """A corpus on disk -> manifest rows, one module each. ``CORPORA`` is what `s2m manifest` knows."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,5 +32,12 @@ def import_corpus(corpus: str, root: Path, **options: str) -> pa.Table:
         raise ManifestError(f"corpus '{corpus}': not known, expected one of {', '.join(CORPORA)}")
     if not root.exists():
         raise ManifestError(f"{root}: no such file or folder, expected the root of '{corpus}'")
+    accepted = inspect.signature(CORPORA[corpus]).parameters
+    for name in options:
+        if name not in accepted:
+            raise ManifestError(f"corpus '{corpus}': option '{name}' does not apply, its layout gives it")
+    for name, parameter in accepted.items():
+        if name != "root" and parameter.default is parameter.empty and name not in options:
+            raise ManifestError(f"corpus '{corpus}': option '{name}' is missing, the files do not tell it")
     rows = CORPORA[corpus](root.absolute(), **options)
     return from_rows(rows, str(root))

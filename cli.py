@@ -1,0 +1,296 @@
+"""``s2m``: find music that carries the emotion of a voice.
+
+Parses and prints, nothing else. Heavy imports (torch, ray, faiss) stand inside the commands, so that --help is quick.
+"""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from s2m_ray.errors import S2MError
+
+app = typer.Typer(
+    help="Find music that carries the emotion of a voice: embed, train, evaluate, on a laptop or a Ray cluster.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+EXIT_INPUT, EXIT_REJECTS, EXIT_INTERRUPTED = 2, 3, 75
+
+Json = Annotated[bool, typer.Option("--json", help="One line of JSON on stdout; all else goes to stderr.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file with the settings of this command.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as loss.margin=0.2.")
+]
+Workers = Annotated[int | None, typer.Option(min=0, help="Workers; 0: as many as there are cores.")]
+Address = Annotated[
+    str | None, typer.Option(help="Ray cluster: local (default), auto, or ray://host:port.")
+]
+
+
+def say(text: str) -> None:
+    """Text for people, on stderr."""
+    typer.echo(text, err=True)
+
+
+def give(as_json: bool, values: dict[str, Any], text: str) -> None:
+    """The result: one JSON line on stdout, or text on stdout."""
+    typer.echo(json.dumps(values, allow_nan=False, default=str) if as_json else text)
+
+
+def table(rows: list[list[str]]) -> str:
+    """Columns in line; the first row is the header."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+def metrics_table(evaluations: dict[str, dict[str, Any]]) -> str:
+    """Mean ± deviation over seeds, 95 % interval over queries and random floor of each metric."""
+    rows = [["", "metric", "mean ± std", "95 % interval", "random floor"]]
+    for name, evaluation in evaluations.items():
+        for metric, value in evaluation["metrics"].items():
+            low, high = value["ci95"]
+            rows.append(
+                [name, metric, f"{value['mean']:.3f} ± {value['std']:.3f}", f"{low:.3f} to {high:.3f}",
+                 f"{value['floor']:.3f}"]
+            )  # fmt: skip
+            name = ""
+    first = next(iter(evaluations.values()))
+    seeds, queries, gallery = len(first["seeds"]), first["queries"], first["gallery"]
+    note = f"{queries} queries x {gallery} music items, {seeds} seed{'s' if seeds > 1 else ''}"
+    if first["synthetic"]:
+        note += "; the corpus is SYNTHETIC: it shows that the path works, not how well it does on real audio"
+    return f"{table(rows)}\n{note}"
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Folder for everything that is made.")] = Path("out/quickstart"),
+    seeds: Annotated[str, typer.Option(help="A count (5 = seeds 0..4) or a list (3,7,9).")] = "5",
+    as_json: Json = False,
+) -> None:
+    """Run the whole path on the embedded (synthetic) corpus: audio to HTML report."""
+    from jobs.quickstart import run
+    from s2m_ray.config import parse_seeds
+    from s2m_ray.progress import Display
+
+    with Display() as progress:
+        result = run(out, parse_seeds(seeds), progress)
+    text = f"{metrics_table(result.evaluations)}\n\nreport: {result.report}"
+    give(as_json, {"report": result.report, "evaluations": result.evaluations}, text)
+
+
+@app.command()
+def synth(
+    directory: Annotated[Path, typer.Argument(help="Folder for audio and manifests.")],
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal audio.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write the embedded corpus: synthetic emotional speech and music, with manifests."""
+    from s2m_ray.manifest import from_rows, write_manifest
+    from s2m_ray.progress import Display
+    from s2m_ray.synth import write_corpus
+
+    with Display() as progress:
+        progress.step("synthesise")
+        rows = write_corpus(
+            directory, seed=seed, progress=lambda done, total: progress.update(done, total, f"{done} files")
+        )
+    counts = {}
+    for modality in ("speech", "music"):
+        chosen = [row for row in rows if row["modality"] == modality]
+        write_manifest(from_rows(chosen, str(directory)), directory / f"{modality}.parquet")
+        counts[modality] = len(chosen)
+    give(as_json, counts, f"{directory}: {counts['speech']} speech and {counts['music']} music items (synthetic)")
+
+
+@app.command()
+def manifest(
+    corpus: Annotated[str, typer.Argument(help="ravdess, vgmidi, folder or table.")],
+    root: Annotated[Path, typer.Argument(help="The corpus's folder; for 'table' its CSV, JSONL or Parquet.")],
+    out: Annotated[Path, typer.Option(help="Manifest to write: .parquet, .csv or .jsonl.")],
+    modality: Annotated[str | None, typer.Option(help="folder, table: speech or music.")] = None,
+    split: Annotated[str | None, typer.Option(help="folder, table: split of rows without one.")] = None,
+    name: Annotated[str | None, typer.Option(help="folder, table: name of the corpus.")] = None,
+    columns: Annotated[str | None, typer.Option(help="table: column map, ours=theirs,...")] = None,
+    as_json: Json = False,
+) -> None:
+    """List a corpus on disk as a manifest."""
+    from collections import Counter
+
+    from s2m_ray.datasets import import_corpus
+    from s2m_ray.manifest import write_manifest
+
+    given = {"modality": modality, "split": split, "corpus": name, "columns": columns}
+    items = import_corpus(corpus, root, **{key: value for key, value in given.items() if value is not None})
+    write_manifest(items, out)
+    splits, emotions = items["split"].to_pylist(), items["emotion"].to_pylist()
+    counts = {"items": items.num_rows, "splits": Counter(map(str, splits)), "emotions": Counter(map(str, emotions))}
+    rows = [["split", "items", "emotions"]]
+    for part in sorted(set(map(str, splits))):
+        tags = Counter(str(e) for e, s in zip(emotions, splits, strict=True) if str(s) == part)
+        rows.append([part, str(tags.total()), ", ".join(f"{tag} {tags[tag]}" for tag in sorted(tags))])
+    give(as_json, {"manifest": out, **counts}, f"{table(rows)}\n{out}: {items.num_rows} items")
+
+
+@app.command()
+def embed(
+    manifest: Annotated[Path, typer.Argument(help="Manifest: .parquet, .csv or .jsonl.")],
+    out: Annotated[Path, typer.Option(help="Store to write (a folder).")],
+    encoder: Annotated[str | None, typer.Option(help="Encoder; `spectral` needs no download.")] = None,
+    max_rejects: Annotated[
+        str | None, typer.Option(help="More rejects than this (a count, or 1%) is exit code 3.")
+    ] = None,
+    workers: Workers = None,
+    address: Address = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Embed every item of a manifest into a store; the same command again resumes."""
+    from s2m_ray.config import EmbedConfig, load
+
+    cfg = load(
+        EmbedConfig, config, settings or (), manifest=manifest, out=out, encoder=encoder, max_rejects=max_rejects,
+        resources__workers=workers, resources__address=address,
+    )  # fmt: skip
+    from jobs.embed import run
+    from s2m_ray.progress import Display
+
+    with Display() as progress:
+        result = run(cfg, progress)
+    header = result.header
+    if result.embedded_now == 0:
+        say(f"{out}: complete already, nothing to do")
+    elif result.embedded_now < header["items"] + header["rejected"]:
+        say(f"{out}: resumed, {result.embedded_now} items were missing")
+    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(header["reject_reasons"].items()))
+    text = f"{out}: {header['items']} items stored, {header['rejected']} rejected{f' ({reasons})' if reasons else ''}"
+    give(as_json, {"store": out, "embedded_now": result.embedded_now, **header}, text)
+    if result.over_limit:
+        say(f"{out}: {header['rejected']} rejects are more than --max-rejects {cfg.max_rejects}; see rejects-*.parquet")
+        raise typer.Exit(EXIT_REJECTS)
+
+
+@app.command()
+def train(
+    speech: Annotated[Path, typer.Option(help="Store of the speech (a folder or a Parquet file).")],
+    music: Annotated[Path, typer.Option(help="Store of the music.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
+    framework: Annotated[str | None, typer.Option(help="triplet or triplet_soft (with EmoSim).")] = None,
+    emo_lambda: Annotated[float | None, typer.Option(help="Weight of EmoSim.")] = None,
+    margin: Annotated[float | None, typer.Option(help="Margin of the triplet loss, cosine units.")] = None,
+    modality: Annotated[str | None, typer.Option(help="audio")] = None,
+    seeds: Annotated[str | None, typer.Option(help="A count (5 = seeds 0..4) or a list (3,7,9).")] = None,
+    holdout_speakers: Annotated[
+        str | None, typer.Option(help="Early stopping on these speakers of train, not on valid: 17,18,19.")
+    ] = None,
+    holdout_music: Annotated[
+        float | None, typer.Option(help="Early stopping on this share of the training music.")
+    ] = None,
+    workers: Workers = None,
+    address: Address = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Train the joint speech-music space, all seeds at once."""
+    from s2m_ray.config import TrainConfig, load, parse_seeds
+
+    cfg = load(
+        TrainConfig, config, settings or (), speech=speech, music=music, out=out, modality=modality,
+        loss__framework=framework, loss__emo_lambda=emo_lambda, loss__margin=margin,
+        seeds=parse_seeds(seeds) if seeds else None,
+        holdout__speakers=tuple(holdout_speakers.split(",")) if holdout_speakers else None,
+        holdout__music=holdout_music, resources__workers=workers, resources__address=address,
+    )  # fmt: skip
+    from jobs.train import run
+    from s2m_ray.progress import Display
+
+    with Display() as progress:
+        result = run(cfg, progress)
+    if not result.trained_now:
+        say(f"{out}: complete already, nothing to do")
+    elif len(result.trained_now) < len(cfg.seeds):
+        say(f"{out}: resumed, seeds {list(result.trained_now)} were missing")
+    text = f"{out}: {cfg.loss.framework}, seeds {list(cfg.seeds)}, {result.header['items']}"
+    give(as_json, {"checkpoint": out, "trained_now": result.trained_now, **result.header}, text)
+
+
+@app.command()
+def evaluate(
+    speech: Annotated[Path, typer.Option(help="Store of the queries.")],
+    music: Annotated[Path, typer.Option(help="Store of the gallery.")],
+    out: Annotated[Path, typer.Option(help="Evaluation folder to write.")],
+    model: Annotated[
+        Path | None, typer.Argument(metavar="[MODEL_DIR]", help="Checkpoint; none: the stores share a space.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="train, valid or test (default).")] = None,
+    k: Annotated[int | None, typer.Option(min=1, help="Cut-off rank.")] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Rank the music for each speech query and score it: P@k, MRR, nDCG@k beside the random floor."""
+    from s2m_ray.config import EvalConfig, load
+
+    cfg = load(
+        EvalConfig, config, settings or (), speech=speech, music=music, out=out, model=model, split=split, k=k
+    )
+    from jobs.evaluate import run
+
+    result = run(cfg)
+    give(as_json, {"evaluation": out, **result}, f"{metrics_table({model.name if model else 'no model': result})}")
+
+
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(help="Folder with one or more evaluations below it.")],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")],
+    as_json: Json = False,
+) -> None:
+    """Write one self-contained HTML page: results, what was retrieved (with players), maps."""
+    from jobs.report import run
+
+    page = run(directory, out)
+    give(as_json, {"report": page}, f"{page}: {page.stat().st_size / 1e6:.1f} MB")
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Errors of the user become one line on stderr and exit code 2, an interruption exit code 75."""
+
+    def stop(code: int, text: str) -> NoReturn:
+        say(" ".join(text.split()))
+        sys.exit(code)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except S2MError as error:
+        stop(EXIT_INPUT, f"error: {error}")
+    except typer.TyperException as error:  # a wrong call; its subclasses all have format_message
+        stop(EXIT_INPUT, f"error: {getattr(error, 'format_message', error.__str__)()}; see --help")
+    except (KeyboardInterrupt, typer.Abort):
+        stop(EXIT_INTERRUPTED, "interrupted; the same command resumes")
+
+
+def main() -> None:
+    """Entry point of ``s2m``."""
+    with exit_codes():
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+
+
+if __name__ == "__main__":
+    main()

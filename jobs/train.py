@@ -1,0 +1,197 @@
+"""Two stores -> checkpoint, on Ray Train. Workers share the seeds out; every seed's numbers are its own."""
+
+import hashlib
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.session import plan_workers, ray_session
+from s2m_ray.checkpoint import HEADER, seal, seed_path
+from s2m_ray.config import TrainConfig, to_dict
+from s2m_ray.errors import CheckpointError, S2MError
+from s2m_ray.files import claim, read_json
+from s2m_ray.progress import Progress, Silent
+from s2m_ray.store import Store, read_store
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training job did."""
+
+    checkpoint: Path
+    header: dict[str, Any]
+    trained_now: tuple[int, ...]  # seeds of this run; the others were there already
+
+
+def run(cfg: TrainConfig, progress: Progress | None = None) -> TrainResult:
+    """Train every seed into one checkpoint folder; seeds that are there already are kept.
+
+    Raises:
+        S2MError: the stores, the settings or the output folder are wrong.
+    """
+    stores = {"speech": read_store(cfg.speech), "music": read_store(cfg.music)}
+    splits = split_stores(cfg, stores["speech"], stores["music"])
+    settings = {key: value for key, value in to_dict(cfg).items() if key not in ("out", "resources")}
+    described = {name: _describe(store) for name, store in stores.items()}
+    claim(cfg.out, {"config": settings, **described}, CheckpointError)
+    if (cfg.out / HEADER).exists():
+        return TrainResult(cfg.out, read_json(cfg.out / HEADER, CheckpointError), ())
+    parts = cfg.out / "seeds"
+    parts.mkdir(exist_ok=True)
+    missing = tuple(seed for seed in cfg.seeds if not seed_path(parts, seed).exists())
+    started = time.monotonic()
+    if missing:
+        _train(cfg, missing, parts, progress or Silent())
+    header = {
+        "config": settings,
+        **described,
+        "items": dict(zip(("train_speech", "valid_speech", "train_music", "valid_music"),
+                          (len(store.vectors) for store in splits), strict=True)),
+        "wall_s": round(time.monotonic() - started, 3),
+    }  # fmt: skip
+    sealed = seal(cfg.out, parts, seeds=cfg.seeds, header=header)
+    shutil.rmtree(parts)
+    return TrainResult(cfg.out, sealed, missing)
+
+
+def split_stores(cfg: TrainConfig, speech: Store, music: Store) -> tuple[Store, Store, Store, Store]:
+    """Train speech, valid speech, train music, valid music: by the split column, or a holdout of train."""
+    if cfg.holdout.speakers:
+        from s2m_ray.holdout import split_holdout
+
+        train_speech, train_music = speech.labelled("train"), music.labelled("train")
+        return split_holdout(
+            train_speech, train_music, speakers=cfg.holdout.speakers, music_share=cfg.holdout.music
+        )
+    return speech.labelled("train"), speech.labelled("valid"), music.labelled("train"), music.labelled("valid")
+
+
+def _describe(store: Store) -> dict[str, Any]:
+    content = hashlib.sha256(store.vectors.tobytes())
+    for name in ("item_id", "split", "emotion"):
+        content.update("\n".join(map(str, store.column(name))).encode())
+    return {
+        "space_id": store.space_id,
+        "encoder": store.encoder,
+        "dim": store.vectors.shape[1],
+        "content_sha256": content.hexdigest(),
+    }
+
+
+def _train(cfg: TrainConfig, seeds: tuple[int, ...], parts: Path, progress: Progress) -> None:
+    progress.step(f"train {cfg.loss.framework}, {len(seeds)} seeds")
+    with ray_session(cfg.resources):
+        import ray
+        from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        workers = plan_workers(cfg.resources, at_most=len(seeds))
+        inbox = ray.remote(num_cpus=0)(_Inbox).remote()
+        scratch = cfg.out.absolute() / ".ray_train"
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config={"cfg": cfg, "seeds": seeds, "parts": parts.absolute(), "inbox": inbox},
+            scaling_config=ScalingConfig(
+                num_workers=workers, resources_per_worker={"CPU": cfg.resources.cpus_per_worker}
+            ),
+            run_config=RunConfig(
+                name="fit", storage_path=str(scratch), failure_config=FailureConfig(max_failures=0),
+                logging_config=LoggingConfig(log_level="ERROR"),
+            ),
+        )  # fmt: skip
+        shutil.rmtree(scratch, ignore_errors=True)  # an interrupted run's; Ray would take it up, with its old error
+        try:
+            with _watching(inbox, len(seeds) * cfg.fit.epochs, progress):
+                trainer.fit()
+        except Exception as error:  # Ray wraps what a worker raised in errors of its own
+            raise _user_error(error) or error from None
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _worker(task: dict[str, Any]) -> None:
+    """One worker of the group: fits every n-th seed and writes each."""
+    import ray.train
+    import torch
+    from torch.utils.tensorboard import SummaryWriter
+
+    from s2m_ray.checkpoint import write_seed
+    from s2m_ray.train import fit
+
+    cfg: TrainConfig = task["cfg"]
+    context = ray.train.get_context()
+    seeds = task["seeds"][context.get_world_rank() :: context.get_world_size()]
+    torch.set_num_threads(max(1, int(cfg.resources.cpus_per_worker)))
+    writers = {seed: SummaryWriter(str(cfg.out.absolute() / "events" / f"seed-{seed}")) for seed in seeds}
+
+    def on_epoch(epoch: int, rows: list[dict[str, float]]) -> None:
+        for row in rows:
+            for name in ("train_loss", "valid_loss", "lr"):
+                writers[int(row["seed"])].add_scalar(name, row[name], epoch)
+        task["inbox"].put.remote(context.get_world_rank(), len(seeds) * (epoch + 1))
+
+    train_speech, valid_speech, train_music, valid_music = split_stores(
+        cfg, read_store(cfg.speech), read_store(cfg.music)
+    )
+    result = fit(
+        train_speech, train_music, valid_speech, valid_music,
+        seeds=seeds, model=cfg.model, loss=cfg.loss, optimisation=cfg.fit, on_epoch=on_epoch,
+    )  # fmt: skip
+    for place in range(len(seeds)):
+        write_seed(task["parts"], result, place)
+    for writer in writers.values():
+        writer.close()
+    ray.train.report({"seeds": len(seeds)})
+
+
+class _Inbox:
+    """Actor that holds how many seed-epochs each worker has done."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, int] = {}
+
+    def put(self, rank: int, done: int) -> None:
+        self._done[rank] = done
+
+    def total(self) -> int:
+        return sum(self._done.values())
+
+
+@contextmanager
+def _watching(inbox: Any, total: int, progress: Progress) -> Iterator[None]:
+    """Show the inbox's count while the block runs."""
+    import ray
+
+    finished = threading.Event()
+
+    def watch() -> None:
+        while not finished.wait(0.5):
+            done = ray.get(inbox.total.remote())
+            progress.update(done, total, f"{done} of at most {total} seed-epochs")
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
+        progress.update(total, total, "done")
+
+
+def _user_error(error: BaseException | None) -> S2MError | None:
+    """The user's error inside Ray's wrapping, if that is the cause."""
+    while error is not None:
+        if isinstance(error, S2MError):
+            return error
+        failures = getattr(error, "worker_failures", None) or {}
+        for inner in failures.values():
+            if found := _user_error(inner):
+                return found
+        error = error.__cause__ or getattr(error, "cause", None)
+    return None

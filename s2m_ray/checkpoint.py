@@ -1,0 +1,86 @@
+"""A trained model as a folder: ``model.safetensors`` (all seeds), ``history.parquet``, ``config.json`` last."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from s2m_ray.errors import CheckpointError
+from s2m_ray.files import read_json, replacing, versions, write_json
+from s2m_ray.model import JointModel
+from s2m_ray.train import Fit
+
+HEADER, WEIGHTS, HISTORY = "config.json", "model.safetensors", "history.parquet"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model that was read back."""
+
+    path: Path
+    model: JointModel
+    seeds: tuple[int, ...]
+    header: dict[str, Any]
+
+
+def write_seed(folder: Path, fit: Fit, place: int) -> None:
+    """Write one seed of a fit as ``seed-N.safetensors`` and ``seed-N.parquet``, the weights last."""
+    seed = fit.seeds[place]
+    rows = [row for row in fit.history if row["seed"] == seed]
+    with replacing(folder / f"seed-{seed}.parquet") as temporary:
+        pq.write_table(pa.Table.from_pylist(rows), temporary)
+    state = fit.model.state_dict()
+    one = {name: (v[place : place + 1] if v.dim() > 1 else v).clone() for name, v in state.items()}
+    with replacing(folder / f"seed-{seed}.safetensors") as temporary:
+        save_file(one, temporary, metadata={"best_epoch": str(fit.best_epoch[place])})
+
+
+def seed_path(folder: Path, seed: int) -> Path:
+    """Weights of one seed; there only when that seed is trained."""
+    return folder / f"seed-{seed}.safetensors"
+
+
+def seal(out: Path, parts: Path, *, seeds: tuple[int, ...], header: dict[str, Any]) -> dict[str, Any]:
+    """Join the seeds of ``parts`` into one checkpoint; its header comes last."""
+    states = [load_file(seed_path(parts, seed)) for seed in seeds]
+    joined = {
+        name: torch.cat([state[name] for state in states]) if value.dim() > 1 else value
+        for name, value in states[0].items()
+    }
+    with replacing(out / WEIGHTS) as temporary:
+        save_file(joined, temporary)
+    history = pa.concat_tables([pq.read_table(parts / f"seed-{seed}.parquet") for seed in seeds])
+    with replacing(out / HISTORY) as temporary:
+        pq.write_table(history, temporary)
+    complete = header | {"seeds": list(seeds), "versions": versions("torch", "safetensors")}
+    write_json(out / HEADER, complete)
+    return complete
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint folder.
+
+    Raises:
+        CheckpointError: not there, unfinished, or its weights do not fit its header.
+    """
+    if not (path / HEADER).is_file():
+        why = "unfinished; run the same `s2m train` again" if path.is_dir() else "make one with `s2m train`"
+        raise CheckpointError(f"{path}: no {HEADER}, expected a finished checkpoint folder; {why}")
+    header = read_json(path / HEADER, CheckpointError)
+    try:
+        model = JointModel(
+            header["seeds"], header["speech"]["dim"], header["music"]["dim"], header["config"]["model"]["dim"]
+        )
+        model.load_state_dict(load_file(path / WEIGHTS))
+    except KeyError as error:
+        raise CheckpointError(f"{path / HEADER}: key {error} is missing; was it edited?") from None
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path / WEIGHTS}: does not hold the model of {HEADER}: {str(error).splitlines()[0]}"
+        ) from None
+    return Checkpoint(path, model, tuple(header["seeds"]), header)

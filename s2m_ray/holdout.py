@@ -1,0 +1,58 @@
+"""A part of the train split held out for early stopping, so that the valid split stays untouched."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from s2m_ray.errors import ConfigError
+from s2m_ray.seeds import rng
+from s2m_ray.store import Store
+
+HOLDOUT_SEED = 0  # one partition for all seeds of all trials: what they report can be compared
+
+
+def split_holdout(
+    speech: Store, music: Store, *, speakers: Sequence[str], music_share: float
+) -> tuple[Store, Store, Store, Store]:
+    """Train speech, held-out speech, train music, held-out music.
+
+    Speech is held out by speaker, named in full (``ravdess/17``) or by the last part (``17``). Music is held out by
+    group (column ``speaker``: the game, the artist; else the item itself): of each emotion, the groups in the order
+    of a random stream until ``music_share`` of its items is reached, so that every emotion stays on both sides.
+
+    Raises:
+        ConfigError: a speaker that the store does not have, or a side of the split would be empty.
+    """
+    voices = speech.column("speaker")
+    unknown = [s for s in speakers if not any(_is(s, voice) for voice in voices)]
+    if unknown:
+        known = ", ".join(sorted({str(voice) for voice in voices})[:30])
+        raise ConfigError(f"holdout.speakers: no speaker '{unknown[0]}' in {speech.path}, found {known}")
+    held_speech = np.array([any(_is(s, voice) for s in speakers) for voice in voices])
+    held_music = _held_music(music, music_share)
+    for name, held in (("speech", held_speech), ("music", held_music)):
+        if held.all() or not held.any():
+            raise ConfigError(f"holdout: {held.sum()} of {len(held)} {name} items held out, expected a part of them")
+    return speech.take(~held_speech), speech.take(held_speech), music.take(~held_music), music.take(held_music)
+
+
+def _is(name: str, speaker: str | None) -> bool:
+    return speaker is not None and name in (speaker, speaker.rpartition("/")[2])
+
+
+def _held_music(music: Store, share: float) -> np.ndarray:
+    ids, emotions = music.column("item_id"), np.array(music.column("emotion"))
+    groups = [group or item for group, item in zip(music.column("speaker"), ids, strict=True)]
+    names = sorted(set(groups))
+    place = dict(zip(names, rng(HOLDOUT_SEED, "holdout").permutation(len(names)), strict=True))
+    held_groups: set[str] = set()
+    # rarest emotion first: a group holds pieces of several emotions, and a rare one has few groups to choose from
+    for emotion in sorted(set(emotions), key=lambda tag: (int((emotions == tag).sum()), tag)):
+        members = [group for group, tag in zip(groups, emotions, strict=True) if tag == emotion]
+        wanted = share * len(members)
+        for group in sorted(set(members), key=place.__getitem__):
+            have = sum(member in held_groups for member in members)
+            if have >= wanted or have + members.count(group) >= len(members):
+                break
+            held_groups.add(group)
+    return np.array([group in held_groups for group in groups])

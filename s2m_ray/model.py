@@ -1,0 +1,112 @@
+"""Heads into the joint space, for many seeds at once.
+
+Every parameter has a leading axis ``seeds``: one batched model trains all seeds of a trial side by side, and no
+operation mixes them.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from s2m_ray.seeds import rng
+
+
+class Head(nn.Module):
+    """Linear(d, d) - BatchNorm - ReLU - Linear(d, dim) - BatchNorm without affine; no bias in the linear layers.
+
+    The input is standardised with the training items' mean and deviation first: pooled features have scales that
+    differ by orders of magnitude, and the first linear layer would see only the largest.
+
+    Source: Doh et al., ICASSP 2023 (official code), but for the standardisation.
+    """
+
+    input_mean: Tensor
+    input_scale: Tensor
+    hidden_mean: Tensor
+    hidden_var: Tensor
+    joint_mean: Tensor
+    joint_var: Tensor
+
+    def __init__(self, name: str, seeds: Sequence[int], inputs: int, dim: int) -> None:
+        super().__init__()
+        count = len(seeds)
+        self.linear1 = nn.Parameter(_linear(name, "linear1", seeds, inputs, inputs))
+        self.gain = nn.Parameter(torch.ones(count, inputs))
+        self.shift = nn.Parameter(torch.zeros(count, inputs))
+        self.linear2 = nn.Parameter(_linear(name, "linear2", seeds, inputs, dim))
+        self.register_buffer("input_mean", torch.zeros(inputs))
+        self.register_buffer("input_scale", torch.ones(inputs))
+        self.register_buffer("hidden_mean", torch.zeros(count, inputs))
+        self.register_buffer("hidden_var", torch.ones(count, inputs))
+        self.register_buffer("joint_mean", torch.zeros(count, dim))
+        self.register_buffer("joint_var", torch.ones(count, dim))
+
+    def standardise(self, vectors: Float[ndarray, "items inputs"]) -> None:
+        """Take mean and deviation of the training items; a constant input is only centred."""
+        deviation = vectors.std(axis=0, dtype=np.float64)
+        scale = np.where(deviation > 1e-6, deviation, 1.0)
+        self.input_mean.copy_(torch.from_numpy(vectors.mean(axis=0, dtype=np.float64)))
+        self.input_scale.copy_(torch.from_numpy(scale))
+
+    def forward(
+        self, x: Float[Tensor, "seeds batch inputs"], keep: Float[Tensor, "seeds batch inputs"] | None = None
+    ) -> Float[Tensor, "seeds batch dim"]:
+        """Joint vectors, not yet of unit length.
+
+        Args:
+            keep: Dropout mask, already scaled by ``1 / (1 - dropout)``.
+        """
+        x = (x - self.input_mean) / self.input_scale
+        if keep is not None:
+            x = x * keep
+        x = torch.bmm(x, self.linear1)
+        x = self._norm(x, self.hidden_mean, self.hidden_var, self.gain, self.shift)
+        x = torch.bmm(functional.relu(x), self.linear2)
+        return self._norm(x, self.joint_mean, self.joint_var)
+
+    def _norm(
+        self, x: Tensor, mean: Tensor, var: Tensor, gain: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
+        """Batch norm of each seed on its own: the seeds' channels lie side by side in one call."""
+        seeds, batch, channels = x.shape
+        side_by_side = x.transpose(0, 1).reshape(batch, seeds * channels)
+        normed = functional.batch_norm(
+            side_by_side, mean.view(-1), var.view(-1),
+            gain.view(-1) if gain is not None else None, shift.view(-1) if shift is not None else None,
+            training=self.training, momentum=0.1, eps=1e-5,
+        )  # fmt: skip
+        return normed.view(batch, seeds, channels).transpose(0, 1)
+
+
+class JointModel(nn.Module):
+    """A head for speech and one for music; equal directions mean equal emotion."""
+
+    def __init__(self, seeds: Sequence[int], speech_inputs: int, music_inputs: int, dim: int) -> None:
+        super().__init__()
+        self.speech = Head("speech", seeds, speech_inputs, dim)
+        self.music = Head("music", seeds, music_inputs, dim)
+
+    @torch.inference_mode()
+    def project(self, side: str, vectors: Float[ndarray, "items inputs"]) -> Float[ndarray, "seeds items dim"]:
+        """Unit joint vectors of ``side`` (``speech`` or ``music``), one set a seed, in chunks of bounded memory."""
+        self.eval()
+        head = self.speech if side == "speech" else self.music
+        seeds = head.linear1.shape[0]
+        chunks = []
+        for start in range(0, len(vectors), 8192):
+            x = torch.from_numpy(vectors[start : start + 8192]).expand(seeds, -1, -1)
+            chunks.append(functional.normalize(head(x), dim=-1))
+        return torch.cat(chunks, dim=1).numpy()
+
+
+def _linear(name: str, layer: str, seeds: Sequence[int], inputs: int, outputs: int) -> Tensor:
+    """``[seeds, inputs, outputs]``, uniform in +-1/sqrt(inputs): torch's default for a linear layer."""
+    bound = 1 / math.sqrt(inputs)
+    draws = [rng(seed, "init", name, layer).uniform(-bound, bound, (inputs, outputs)) for seed in seeds]
+    return torch.from_numpy(np.stack(draws).astype(np.float32))

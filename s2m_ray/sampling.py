@@ -1,0 +1,100 @@
+"""Anchors, positives and negatives, drawn by named streams and without Python loops over items."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+from torch import Tensor
+
+from s2m_ray.errors import StoreError
+from s2m_ray.seeds import rng
+
+
+class PairSampler:
+    """Draws (speech, music) pairs: speech tag uniform, an item of it, the mapped music tag, an item of that.
+
+    So every speech emotion is drawn equally often, however unequal the classes are.
+
+    Source: Doh et al., ICASSP 2023 (official code).
+    """
+
+    def __init__(self, speech: Sequence[str], music: Sequence[str], label_map: Mapping[str, str]) -> None:
+        """Take the emotion of each speech and each music item, and the map from speech to music emotions.
+
+        Raises:
+            StoreError: a mapped music emotion has no item.
+        """
+        tags = sorted(set(speech))
+        empty = [tag for tag in tags if label_map[tag] not in set(music)]
+        if empty:
+            raise StoreError(f"music: no item of emotion '{label_map[empty[0]]}', to which speech '{empty[0]}' maps")
+        speech_of, music_of = np.asarray(speech), np.asarray(music)
+        self._speech = _Groups([np.flatnonzero(speech_of == tag) for tag in tags])
+        self._music = _Groups([np.flatnonzero(music_of == label_map[tag]) for tag in tags])
+
+    def draw(self, seed: int, use: str, epoch: int, shape: tuple[int, ...]) -> tuple[ndarray, ndarray]:
+        """Indices of speech and of music items, each of ``shape``; a stream of its own for (seed, use, epoch)."""
+        stream = rng(seed, "pairs", use, epoch)
+        tag = stream.integers(len(self._speech), size=shape)
+        return self._speech.pick(tag, stream.random(shape)), self._music.pick(tag, stream.random(shape))
+
+
+class _Groups:
+    """Ragged lists of item indices, padded to a matrix so that picking is one look-up."""
+
+    def __init__(self, members: list[ndarray]) -> None:
+        self._sizes = np.array([len(m) for m in members])
+        self._matrix = np.zeros((len(members), self._sizes.max()), dtype=np.int64)
+        for row, member in zip(self._matrix, members, strict=True):
+            row[: len(member)] = member
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def pick(self, group: ndarray, uniform: ndarray) -> ndarray:
+        """The member of each group that a number in [0, 1) points to."""
+        return self._matrix[group, (uniform * self._sizes[group]).astype(np.int64)]
+
+
+def draw_negatives(
+    similarity: Float[Tensor, "seeds batch batch"],
+    labels: Int[Tensor, "seeds batch"],
+    uniform: Float[Tensor, "seeds batch"],
+) -> tuple[Int[Tensor, "seeds batch"], Bool[Tensor, "seeds batch"]]:
+    """Distance-weighted negatives: column ``j`` for row ``i`` with weight ``(cos_ij + 1) / 2``, harder is likelier.
+
+    Columns with the row's own label have weight 0.
+
+    Args:
+        similarity: Cosine of anchor ``i`` and candidate ``j``, the positive of row ``j``.
+        labels: Speech emotion of each row.
+        uniform: One number in [0, 1) a row.
+
+    Returns:
+        The column drawn for each row, and whether the row has any negative (one label in the batch: none has).
+
+    Source: Doh et al., ICASSP 2023 (official code).
+    """
+    other = labels[:, :, None] != labels[:, None, :]
+    weights = ((similarity.detach() + 1) / 2).clamp(min=0) * other
+    cumulative = weights.cumsum(dim=-1)
+    total = cumulative[..., -1:]
+    column = torch.searchsorted(cumulative, uniform[..., None] * total, right=True)
+    # rounding may put a draw on the very end of the row: then it is the last column that has weight
+    last = similarity.shape[-1] - 1 - (weights > 0).flip(-1).int().argmax(dim=-1)
+    return column.squeeze(-1).minimum(last), total.squeeze(-1) > 0
+
+
+def draw_members(
+    tags: Int[Tensor, "seeds batch"], uniform: Float[Tensor, "seeds batch"], count: int
+) -> tuple[Int[Tensor, "seeds count"], Bool[Tensor, "seeds count"]]:
+    """One random row of each tag 0..count-1, and whether the tag occurs.
+
+    Args:
+        tags: Music emotion of each row.
+        uniform: One number a row; the row of a tag with the largest is taken, which is uniform over its rows.
+    """
+    member = tags[:, None, :] == torch.arange(count, device=tags.device)[None, :, None]
+    return (member * (uniform + 1)[:, None, :]).argmax(dim=-1), member.any(dim=-1)
