@@ -54,7 +54,7 @@ def seal(out: Path, parts: Path, *, seeds: tuple[int, ...], header: dict[str, An
     }
     with replacing(out / WEIGHTS) as temporary:
         save_file(joined, temporary)
-    history = pa.concat_tables([pq.read_table(parts / f"seed-{seed}.parquet") for seed in seeds])
+    history = pa.concat_tables([pq.read_table(parts / f"seed-{seed}.parquet", partitioning=None) for seed in seeds])
     with replacing(out / HISTORY) as temporary:
         pq.write_table(history, temporary)
     complete = header | {"seeds": list(seeds), "versions": versions("torch", "safetensors")}

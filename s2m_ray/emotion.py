@@ -62,7 +62,7 @@ def similarity(
     a: Float[ndarray, "rows 2"], b: Float[ndarray, "columns 2"]
 ) -> Float[ndarray, "rows columns"]:
     """``1 - Euclidean distance`` between valence-arousal points; from ``1 - sqrt(2)`` to 1."""
-    return 1.0 - np.linalg.norm(a[:, None, :] - b[None, :, :], axis=-1)
+    return np.asarray(1.0 - np.linalg.norm(a[:, None, :] - b[None, :, :], axis=-1))
 
 
 def in_order(tags: Iterable[str]) -> tuple[str, ...]:

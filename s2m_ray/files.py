@@ -87,9 +87,17 @@ def claim(folder: Path, job: dict[str, Any], error: type[S2MError]) -> None:
         write_json(path, job)
         return
     before = read_json(path, error)
-    changed = next((key for key in job if before.get(key) != job[key]), None)
+    old, new = _flat(before), _flat(job)
+    changed = next((key for key in sorted(old | new) if old.get(key) != new.get(key)), None)
     if changed is not None:
         raise error(
-            f"{folder}: was started with {changed}={before.get(changed)}, now {changed}={job[changed]}; two settings "
-            "never share an output: choose another --out, or delete this folder"
+            f"{folder}: was started with {changed}={old.get(changed)}, now {changed}={new.get(changed)}; two "
+            "settings never share an output: choose another --out, or delete this folder"
         )
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, entry in value.items():
+        flat |= _flat(entry, f"{prefix}{key}.") if isinstance(entry, dict) else {f"{prefix}{key}": entry}
+    return flat

@@ -128,7 +128,7 @@ def _refuse(table: pa.Table, wrong: pa.ChunkedArray, where: str, name: str, expe
 def _read(path: Path) -> pa.Table:
     try:
         if path.suffix == ".parquet":
-            return pq.read_table(path)
+            return pq.read_table(path, partitioning=None)
         if path.suffix == ".csv":
             strings = {f.name: f.type for f in SCHEMA}
             return pa.csv.read_csv(

@@ -122,7 +122,7 @@ def seal(store: Path, *, shards: int, items: int, header: dict[str, Any]) -> dic
 
 def read_rejects(store: Path) -> list[dict[str, str]]:
     """All rejects of a store, in manifest order."""
-    return [row for path in sorted(store.glob("rejects-*.parquet")) for row in pq.read_table(path).to_pylist()]
+    return [row for path in sorted(store.glob("rejects-*.parquet")) for row in pq.read_table(path, partitioning=None).to_pylist()]
 
 
 def read_store(path: Path) -> Store:
@@ -145,7 +145,7 @@ def read_store(path: Path) -> Store:
     if not parts:
         raise StoreError(f"{path}: holds no Parquet file, expected an embedding store")
     try:
-        table = pa.concat_tables([pq.read_table(part) for part in parts], promote_options="default")
+        table = pa.concat_tables([pq.read_table(part, partitioning=None) for part in parts], promote_options="default")
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     for name in ("item_id", "embedding"):

@@ -32,6 +32,7 @@ class Pairs:
     speech_tag: Tensor  # index into the speech emotions
     music_tag: Tensor  # index into the music emotions
     target: Float[Tensor, "speech music"]  # valence-arousal similarity
+    music_tags: tuple[str, ...]
     sampler: PairSampler
 
 
@@ -62,6 +63,7 @@ def pairs(speech: Store, music: Store, label_map: dict[str, str], music_tags: Se
         torch.tensor([speech_tags.index(tag) for tag in speech_emotion]),
         torch.tensor([music_tags.index(tag) for tag in music_emotion]),
         torch.from_numpy(target.astype(np.float32)),
+        tuple(music_tags),
         PairSampler(speech_emotion, music_emotion, label_map),
     )
 
@@ -105,18 +107,18 @@ def fit(
     stop = _EarlyStop(net, len(seeds), optimisation)
     result = Fit(net, seeds, label_map, stop.best_epoch)
     for epoch in range(optimisation.epochs):
-        draws = _EpochDraws(train_pairs, seeds, epoch, steps, optimisation.batch_size, model.dropout, net)
+        draws = _EpochDraws(train_pairs, seeds, "train", epoch, steps, optimisation.batch_size, model.dropout)
         train_loss = torch.zeros(len(seeds))
         net.train()
         for step in range(steps):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(epoch + step / steps, optimisation)
-            value = batch_loss(net, train_pairs, draws, step, loss)
+            value = _train_loss(net, train_pairs, draws, step, loss)
             optimiser.zero_grad(set_to_none=True)
             value.sum().backward()
             optimiser.step()
             train_loss += value.detach() / steps
-        valid_loss = _valid_loss(net, valid_pairs, seeds, optimisation, loss)
+        valid_loss = _valid_loss(net, valid_pairs, len(seeds), optimisation, loss)
         rows = [
             {"epoch": epoch, "seed": seed, "train_loss": t, "valid_loss": v, "lr": group["lr"]}
             for seed, t, v in zip(seeds, train_loss.tolist(), valid_loss.tolist(), strict=True)
@@ -141,15 +143,14 @@ class _EpochDraws:
     """All random numbers of an epoch, each seed's from its own streams: ``[steps, seeds, batch]``."""
 
     def __init__(
-        self, data: Pairs, seeds: Sequence[int], epoch: int, steps: int, batch: int, dropout: float,
-        net: JointModel, *, use: str = "train",
-    ) -> None:  # fmt: skip
+        self, data: Pairs, seeds: Sequence[int], use: str, epoch: int, steps: int, batch: int, dropout: float = 0.0
+    ) -> None:
         drawn = [data.sampler.draw(seed, use, epoch, (steps, batch)) for seed in seeds]
         self.speech = torch.from_numpy(np.stack([d[0] for d in drawn], axis=1))
         self.music = torch.from_numpy(np.stack([d[1] for d in drawn], axis=1))
         self.negative = self._uniform(seeds, use, "negatives", epoch, steps, batch)
         self.member = self._uniform(seeds, use, "members", epoch, steps, batch)
-        self._dropout, self._inputs = dropout, (net.speech.input_mean.numel(), net.music.input_mean.numel())
+        self._dropout, self._inputs = dropout, (data.speech.shape[1], data.music.shape[1])
         self._generators = [_generator(seed, use, "dropout", epoch) for seed in seeds]
 
     @staticmethod
@@ -171,34 +172,60 @@ def _generator(seed: int, *use: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(int(rng(seed, *use).integers(2**62)))
 
 
-def batch_loss(
-    net: JointModel, data: Pairs, draws: _EpochDraws, step: int, loss: LossConfig
-) -> Float[Tensor, " seeds"]:
-    """Loss of one batch: ``triplet``, plus ``emo_lambda`` times EmoSim in ``triplet_soft``."""
-    speech, music = draws.speech[step], draws.music[step]
-    keep = draws.keep() if net.training else [None, None]
-    anchor = functional.normalize(net.speech(data.speech[speech], keep[0]), dim=-1)
-    positive = functional.normalize(net.music(data.music[music], keep[1]), dim=-1)
-    cosine = cosine_matrix(anchor, positive)
-    negative, has_negative = draw_negatives(cosine, data.speech_tag[speech], draws.negative[step])
-    value = triplet_loss(cosine, negative, has_negative, margin=loss.margin)
-    if loss.framework == "triplet_soft":
-        target = data.target[speech[:, :, None], music[:, None, :]]
-        tags = data.music_tag[music]
-        columns, present = draw_members(tags, draws.member[step], int(data.music_tag.max()) + 1)
-        value = value + loss.emo_lambda * emosim_loss(cosine, target, columns, present)
-    return value
+def _train_loss(net: JointModel, data: Pairs, draws: _EpochDraws, step: int, loss: LossConfig) -> Tensor:
+    keep = draws.keep()
+    anchor = net.speech(data.speech[draws.speech[step]], keep[0])
+    positive = net.music(data.music[draws.music[step]], keep[1])
+    return batch_loss(anchor, positive, data, draws, step, loss)
 
 
 @torch.no_grad()
 def _valid_loss(
-    net: JointModel, data: Pairs, seeds: Sequence[int], cfg: FitConfig, loss: LossConfig
+    net: JointModel, data: Pairs, seeds: int, cfg: FitConfig, loss: LossConfig
 ) -> Float[Tensor, " seeds"]:
-    """Mean loss over fixed triplets: the same draws in every epoch and for every seed."""
+    """Mean loss over fixed triplets: the same draws in every epoch and for every seed.
+
+    In evaluation mode an item's joint vector does not depend on its batch, so each item is projected once.
+    """
     net.eval()
+    speech, music = (
+        head(vectors.expand(seeds, -1, -1))
+        for head, vectors in ((net.speech, data.speech), (net.music, data.music))
+    )
     steps = -(-cfg.valid_triplets // cfg.batch_size)
-    draws = _EpochDraws(data, [VALID_SEED] * len(seeds), 0, steps, cfg.batch_size, 0.0, net, use="valid")
-    return torch.stack([batch_loss(net, data, draws, step, loss) for step in range(steps)]).mean(dim=0)
+    draws = _EpochDraws(data, (VALID_SEED,), "valid", 0, steps, cfg.batch_size)
+    losses = [
+        batch_loss(speech[:, draws.speech[step, 0]], music[:, draws.music[step, 0]], data, draws, step, loss)
+        for step in range(steps)
+    ]
+    return torch.stack(losses).mean(dim=0)
+
+
+def batch_loss(
+    anchor: Float[Tensor, "seeds batch dim"],
+    positive: Float[Tensor, "seeds batch dim"],
+    data: Pairs,
+    draws: _EpochDraws,
+    step: int,
+    loss: LossConfig,
+) -> Float[Tensor, " seeds"]:
+    """Loss of one batch: ``triplet``, plus ``emo_lambda`` times EmoSim in ``triplet_soft``.
+
+    Args:
+        draws: Of as many seeds as there are rows of anchors, or of one that all share.
+    """
+    seeds = len(anchor)
+    speech, music, negative, member = (
+        values[step].expand(seeds, -1) for values in (draws.speech, draws.music, draws.negative, draws.member)
+    )
+    cosine = cosine_matrix(functional.normalize(anchor, dim=-1), functional.normalize(positive, dim=-1))
+    chosen, has_negative = draw_negatives(cosine, data.speech_tag[speech], negative)
+    value = triplet_loss(cosine, chosen, has_negative, margin=loss.margin)
+    if loss.framework == "triplet_soft":
+        target = data.target[speech[:, :, None], music[:, None, :]]
+        columns, present = draw_members(data.music_tag[music], member, len(data.music_tags))
+        value = value + loss.emo_lambda * emosim_loss(cosine, target, columns, present)
+    return value
 
 
 class _EarlyStop:

@@ -18,6 +18,6 @@ class Encoder(Protocol):
     dim: int
     space_id: str  # hash of weights and preprocessing: equal ids, comparable vectors
 
-    def encode(self, waveforms: Sequence[Float[ndarray, " samples"]]) -> Float[ndarray, "items dim"]:
+    def encode(self, waveforms: Sequence[Float[ndarray, " _"]]) -> Float[ndarray, "items dim"]:
         """One float32 vector per mono waveform in [-1, 1]; lengths may differ."""
         ...

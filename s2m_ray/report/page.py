@@ -1,0 +1,247 @@
+"""The self-contained HTML page of one or more evaluations: one file, no JavaScript, nothing loaded."""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+
+from s2m_ray.errors import EvaluationError
+from s2m_ray.report.clips import EXCERPT_S, Shelf
+from s2m_ray.report.projection import MAP_SIZE, PLANE_MARGIN, PLANE_SIZE, joint_map, plane
+from s2m_ray.seeds import rng
+
+HEADER = "evaluation.json"  # written last by `s2m evaluate`: a folder without it is unfinished
+HEADLINE = "P@5"
+SHOWN_RANKS = 5
+MAX_PANELS = 4
+TEXT_LETTERS = 280  # a longer transcript is cut
+REQUIRED = ("queries", "gallery", "seeds", "label_map", "metrics", "per_emotion")
+DETAILS = ["item_id", "modality", "uri", "corpus", "emotion", "speaker", "text", "start_s", "end_s"]
+
+# One pair (light, dark) a colour. Chosen by search: OKLab distance of every two at least 0.117 (light) and
+# 0.146 (dark), simulated deuteranopia and protanopia (Machado et al. 2009) at least 0.058 and 0.078; contrast
+# with a card at least 3.0. No meaning rests on colour alone: chips carry words, the map has a filter.
+COLOURS = {
+    "angry": ("#cc1e59", "#f11e67"), "happy": ("#b39108", "#fae768"), "sad": ("#0a52a3", "#0076ed"),
+    "tender": ("#de69aa", "#e488bf"), "exciting": ("#ca6a51", "#f17548"), "scary": ("#4e1787", "#964bb4"),
+    "funny": ("#6a8701", "#a1ce04"), "neutral": ("#626e7b", "#7c7f90"), "calm": ("#0b9d81", "#71f1bc"),
+    "disgust": ("#444601", "#827205"), "fearful": ("#7f69ce", "#8e93fb"), "surprised": ("#049edd", "#5ccfff"),
+    "frustration": ("#845826", "#cdb38f"), "noise": ("#27282f", "#eaeef7"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished evaluation folder and its header."""
+
+    name: str
+    folder: Path
+    header: Mapping[str, Any]
+
+    @property
+    def headline(self) -> float:
+        """Mean of the metric that chooses what is shown; NaN ranks last."""
+        metrics = self.header["metrics"]
+        name = HEADLINE if HEADLINE in metrics else next(iter(metrics), None)
+        value = metrics[name].get("mean") if name else None
+        return float(str(value)) if number(value) != NOTHING else -math.inf
+
+    def table(self, name: str, columns: Sequence[str], filters: Any = None) -> pa.Table:
+        """Some columns of one of the folder's Parquet files."""
+        path = self.folder / name
+        try:  # partitioning: a folder called margin=0.4 must not become a column
+            return pq.read_table(path, columns=list(columns), filters=filters, partitioning=None)
+        except (OSError, ValueError, KeyError) as error:
+            found = "no such file" if not path.exists() else " ".join(str(error).split())[:160]
+            raise EvaluationError(
+                f"{path}: {found}; expected a Parquet file with {', '.join(columns)}; was the folder "
+                f"written by `s2m evaluate` and copied whole?"
+            ) from error
+
+
+def write_report(root: Path, out: Path, *, queries_per_emotion: int = 1, seed: int = 0) -> Path:
+    """Page of every evaluation at or below ``root``, as one HTML file; gives back ``out``.
+
+    Args:
+        root: Folder; each ``evaluation.json`` at or below it is one result.
+        out: The file to write; it appears whole or not at all.
+        queries_per_emotion: Queries that are drawn at random from each emotion, to be listened to.
+        seed: Of that draw and of the map.
+
+    Raises:
+        EvaluationError: no evaluation was found, one cannot be read, or ``out`` cannot be written.
+    """
+    results = read_results(Path(root))
+    html = render(results, queries_per_emotion=queries_per_emotion, seed=seed)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(html.encode("utf-8", errors="replace"))  # a lone surrogate has no bytes
+        partial.replace(out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise EvaluationError(f"{out}: {error.strerror}; expected a file that can be written") from error
+    return out
+
+
+def read_results(root: Path) -> list[Result]:
+    """Finished evaluations at or below ``root``, by folder name.
+
+    Raises:
+        EvaluationError: none is there, or a header is not one.
+    """
+    headers = sorted(root.rglob(HEADER), key=lambda path: path.parent.relative_to(root).as_posix())
+    if not headers:
+        found = "no such folder" if not root.is_dir() else f"no {HEADER} in it or below it"
+        raise EvaluationError(
+            f"{root}: {found}; expected the folder of at least one finished evaluation; "
+            f"has `s2m evaluate ... --out {root}` run to its end?"
+        )
+    results = []
+    for path in headers:
+        try:
+            header = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise EvaluationError(f"{path}: not JSON ({error}); was it edited or cut short?") from error
+        missing = [key for key in REQUIRED if key not in header] if isinstance(header, dict) else REQUIRED
+        if missing:
+            raise EvaluationError(
+                f"{path}: no {', '.join(missing)}; expected the header that `s2m evaluate` writes; "
+                f"is it from another program or version?"
+            )
+        relative = path.parent.relative_to(root).as_posix()
+        results.append(Result(root.resolve().name if relative == "." else relative, path.parent, header))
+    return results
+
+
+def render(results: Sequence[Result], *, queries_per_emotion: int, seed: int) -> str:
+    """The page as text; equal folders, arguments and library versions give equal pages."""
+    shown = max(results, key=lambda result: result.headline)  # the first of equals
+    best = sorted(results, key=lambda result: -result.headline)[:MAX_PANELS]
+    panels = [drawn(result, seed=seed) for result in results if result in best]
+    queries = heard(shown, queries_per_emotion=queries_per_emotion, seed=seed)
+    maps = {json.dumps(r.header["label_map"], sort_keys=True): r.header["label_map"] for r in results}
+    labels = {label for r in results for label in (*r.header["label_map"], *r.header["per_emotion"])}
+    labels |= {label for label_map in maps.values() for label in label_map.values()}
+    labels |= {point["emotion"] for panel in panels for point in panel["points"]}
+    labels |= {row["emotion"] for query in queries for row in (query, *query["found"])}
+    styles = palette(labels - {None})
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=ChainableUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"number": number, "flat": flat, "words": words}
+    return environment.get_template("page.html").render(
+        results=results, shown=shown, marked=marked(results), panels=panels, queries=queries, styles=styles,
+        planes=[plane(label_map) for label_map in islice(maps.values(), MAX_PANELS)],
+        colours=list(COLOURS.values()),
+        metrics=list(dict.fromkeys(name for r in results for name in r.header["metrics"])),
+        synthetic=[result for result in results if result.header.get("synthetic")],
+        queries_per_emotion=queries_per_emotion, seed=seed, excerpt_s=EXCERPT_S, shown_ranks=SHOWN_RANKS,
+        map_size=MAP_SIZE, plane_size=PLANE_SIZE, plane_margin=PLANE_MARGIN, headline=HEADLINE,
+    )  # fmt: skip
+
+
+def heard(result: Result, *, queries_per_emotion: int, seed: int) -> list[dict[str, Any]]:
+    """Drawn queries of each emotion with the best ranked music of the first seed, and their players."""
+    first_seed = result.header["seeds"][0] if result.header["seeds"] else 0
+    ranked = result.table(
+        "run.parquet", ["query_id", "rank", "item_id", "score", "relevance", "hit"],
+        [("seed", "==", first_seed), ("rank", "<=", SHOWN_RANKS)],
+    ).sort_by([("query_id", "ascending"), ("rank", "ascending")]).to_pylist()  # fmt: skip
+    details = result.table("items.parquet", DETAILS).to_pylist()
+    items = {(row["modality"], row["item_id"]): row for row in details}
+    emotions: dict[str | None, list[str]] = {}
+    for query_id in sorted({row["query_id"] for row in ranked}):
+        emotions.setdefault(items.get(("speech", query_id), {}).get("emotion"), []).append(query_id)
+    shelf = Shelf()
+
+    def entry(modality: str, item_id: str) -> dict[str, Any]:
+        row = {**dict.fromkeys(DETAILS), "item_id": item_id, **items.get((modality, item_id), {})}
+        text = row["text"] or ""
+        row["text"] = text if len(text) <= TEXT_LETTERS else text[:TEXT_LETTERS].rstrip() + " …"
+        row["player"] = shelf.place(row["uri"] or "", start_s=row["start_s"], end_s=row["end_s"])
+        return row
+
+    queries = []
+    for emotion, ids in sorted(emotions.items(), key=lambda pair: pair[0] or ""):
+        chosen = rng(seed, "report", emotion or "").permutation(len(ids))[:queries_per_emotion]
+        for query_id in (ids[i] for i in sorted(chosen)):
+            query = entry("speech", query_id) | {"target": result.header["label_map"].get(emotion)}
+            rows = [row for row in ranked if row["query_id"] == query_id]
+            queries.append(query | {"found": [row | entry("music", row["item_id"]) for row in rows]})
+    return queries
+
+
+def drawn(result: Result, *, seed: int) -> dict[str, Any]:
+    """Map of one evaluation's joint vectors, with its name."""
+    table = result.table("items.parquet", ["item_id", "modality", "emotion", "vector"])
+    try:
+        return {"name": result.name, **joint_map(table, seed=seed)}
+    except ValueError as error:  # numpy, on rows of unequal length
+        raise EvaluationError(
+            f"{result.folder / 'items.parquet'}: vectors of unequal length; expected those of one joint space"
+        ) from error
+
+
+def marked(results: Sequence[Result]) -> set[tuple[str, str]]:
+    """(evaluation, metric) with the best mean of its task; a task alone in the table has no best."""
+    tasks: dict[str, list[Result]] = {}
+    for result in results:
+        header = result.header
+        task = [header["queries"], header["gallery"], header["label_map"]]
+        sides = [header.get("speech") or {}, header.get("music") or {}]
+        task += [[side.get(key) for key in ("corpus", "split")] for side in sides]
+        tasks.setdefault(json.dumps(task, sort_keys=True), []).append(result)
+    best: set[tuple[str, str]] = set()
+    for task in (group for group in tasks.values() if len(group) > 1):
+        for metric in dict.fromkeys(name for result in task for name in result.header["metrics"]):
+            means = [(result.header["metrics"].get(metric, {}).get("mean"), result.name) for result in task]
+            means = [(mean, name) for mean, name in means if number(mean) != NOTHING]
+            best |= {(name, metric) for mean, name in means if mean == max(means)[0]}
+    return best
+
+
+def palette(labels: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Emotion -> its number on this page and its colour's; beyond 14 emotions colours come again."""
+    ordered, slots = sorted(labels), list(COLOURS)
+    free = [i for i, name in enumerate(slots) if name not in ordered] or list(range(len(slots)))
+    others = [label for label in ordered if label not in COLOURS]
+    taken = {label: free[i % len(free)] for i, label in enumerate(others)}
+    return {
+        label: {"number": i, "slot": slots.index(label) if label in COLOURS else taken[label]}
+        for i, label in enumerate(ordered)
+    }
+
+
+NOTHING = "–"
+
+
+def number(value: object, digits: int = 3) -> str:
+    """Fixed decimals, or a dash for anything that is not a finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return NOTHING
+    return f"{value:.{digits}f}"
+
+
+def words(value: object) -> str:
+    """Text of a header's field, which may be a list, or nothing."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(words, value))
+    return NOTHING if value in (None, "", {}) else str(value)
+
+
+def flat(tree: object, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested mapping as ``("loss.margin", "0.4")`` rows."""
+    if isinstance(tree, Mapping) and tree:
+        names = {key: f"{prefix}.{key}" if prefix else str(key) for key in tree}
+        return [row for key, value in tree.items() for row in flat(value, names[key])]
+    return [(prefix, words(tree))] if prefix else []
