@@ -30,9 +30,7 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as loss.margin=0.2.")
 ]
 Workers = Annotated[int | None, typer.Option(min=0, help="Workers; 0: as many as there are cores.")]
-Address = Annotated[
-    str | None, typer.Option(help="Ray cluster: local (default), auto, or ray://host:port.")
-]
+Address = Annotated[str | None, typer.Option(help="Ray cluster: local (default), auto, or ray://host:port.")]
 
 
 def say(text: str) -> None:
@@ -109,7 +107,11 @@ def synth(
         chosen = [row for row in rows if row["modality"] == modality]
         write_manifest(from_rows(chosen, str(directory)), directory / f"{modality}.parquet")
         counts[modality] = len(chosen)
-    give(as_json, counts, f"{directory}: {counts['speech']} speech and {counts['music']} music items (synthetic)")
+    give(
+        as_json,
+        counts,
+        f"{directory}: {counts['speech']} speech and {counts['music']} music items (synthetic)",
+    )
 
 
 @app.command()
@@ -133,7 +135,11 @@ def manifest(
     items = import_corpus(corpus, root, **{key: value for key, value in given.items() if value is not None})
     write_manifest(items, out)
     splits, emotions = items["split"].to_pylist(), items["emotion"].to_pylist()
-    counts = {"items": items.num_rows, "splits": Counter(map(str, splits)), "emotions": Counter(map(str, emotions))}
+    counts = {
+        "items": items.num_rows,
+        "splits": Counter(map(str, splits)),
+        "emotions": Counter(map(str, emotions)),
+    }
     rows = [["split", "items", "emotions"]]
     for part in sorted(set(map(str, splits))):
         tags = Counter(str(e) for e, s in zip(emotions, splits, strict=True) if str(s) == part)
@@ -176,7 +182,9 @@ def embed(
     text = f"{out}: {header['items']} items stored, {header['rejected']} rejected{f' ({reasons})' if reasons else ''}"
     give(as_json, {"store": out, "embedded_now": result.embedded_now, **header}, text)
     if result.over_limit:
-        say(f"{out}: {header['rejected']} rejects are more than --max-rejects {cfg.max_rejects}; see rejects-*.parquet")
+        say(
+            f"{out}: {header['rejected']} rejects, --max-rejects allows {cfg.max_rejects}; see {out}/rejects-*.parquet"
+        )
         raise typer.Exit(EXIT_REJECTS)
 
 
@@ -242,13 +250,15 @@ def evaluate(
     """Rank the music for each speech query and score it: P@k, MRR, nDCG@k beside the random floor."""
     from s2m_ray.config import EvalConfig, load
 
-    cfg = load(
-        EvalConfig, config, settings or (), speech=speech, music=music, out=out, model=model, split=split, k=k
-    )
+    cfg = load(EvalConfig, config, settings or (), speech=speech, music=music, out=out, model=model, split=split, k=k)
     from jobs.evaluate import run
 
     result = run(cfg)
-    give(as_json, {"evaluation": out, **result}, f"{metrics_table({model.name if model else 'no model': result})}")
+    give(
+        as_json,
+        {"evaluation": out, **result},
+        f"{metrics_table({model.name if model else 'no model': result})}",
+    )
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""Jobs: how the work is spread. The only code that imports Ray."""

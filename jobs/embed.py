@@ -84,7 +84,8 @@ def _embed(cfg: EmbedConfig, blocks: list[pa.Table], progress: Progress) -> tupl
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        context.execution_no_progress_timeout_s = 600  # a stage that stands still ends the run, which can resume
+        # a stage that stands still ends the run, which can resume
+        context.execution_no_progress_timeout_s = 600
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         workers = plan_workers(cfg.resources, at_most=len(blocks))
         # one block a shard, whole (batch_size=None), so that the shard's file is written by the actor that made it

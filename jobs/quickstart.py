@@ -33,7 +33,7 @@ def run(out: Path, seeds: tuple[int, ...], progress: Progress | None = None) -> 
     progress = progress or Silent()
     claim(out, {"quickstart": 1, "seeds": list(seeds)}, ManifestError)
     manifests = _corpus(out / "corpus", progress)
-    evaluations = {}
+    evaluations: dict[str, dict[str, Any]] = {}
     with ray_session(ResourceConfig()):
         for manifest in manifests:
             embed.run(EmbedConfig(manifest=manifest, out=out / "stores" / manifest.stem), progress)

@@ -65,10 +65,13 @@ def split_stores(cfg: TrainConfig, speech: Store, music: Store) -> tuple[Store, 
         from s2m_ray.holdout import split_holdout
 
         train_speech, train_music = speech.labelled("train"), music.labelled("train")
-        return split_holdout(
-            train_speech, train_music, speakers=cfg.holdout.speakers, music_share=cfg.holdout.music
-        )
-    return speech.labelled("train"), speech.labelled("valid"), music.labelled("train"), music.labelled("valid")
+        return split_holdout(train_speech, train_music, speakers=cfg.holdout.speakers, music_share=cfg.holdout.music)
+    return (
+        speech.labelled("train"),
+        speech.labelled("valid"),
+        music.labelled("train"),
+        music.labelled("valid"),
+    )
 
 
 def _describe(store: Store) -> dict[str, Any]:
@@ -104,7 +107,8 @@ def _train(cfg: TrainConfig, seeds: tuple[int, ...], parts: Path, progress: Prog
                 logging_config=LoggingConfig(log_level="ERROR"),
             ),
         )  # fmt: skip
-        shutil.rmtree(scratch, ignore_errors=True)  # an interrupted run's; Ray would take it up, with its old error
+        # what an interrupted run left: Ray would take it up, with its old error
+        shutil.rmtree(scratch, ignore_errors=True)
         try:
             with _watching(inbox, len(seeds) * cfg.fit.epochs, progress):
                 trainer.fit()

@@ -29,7 +29,7 @@ def decode(
         uri: Local path, or a URI that pyarrow opens (``s3://``, ``gs://``, ...).
 
     Raises:
-        DecodeError: ``missing``, ``empty_file``, ``not_audio``, ``truncated``, ``no_samples``, ``not_finite``,
+        DecodeError: ``missing``, ``unreadable``, ``empty_file``, ``not_audio``, ``truncated``, ``no_samples``, ``not_finite``,
             ``too_short`` or ``too_long``, each with what was found.
     """
     try:
@@ -67,7 +67,7 @@ def _open(uri: str) -> "io.IOBase":
     """Seekable binary stream.
 
     Raises:
-        DecodeError: ``missing`` or ``empty_file``.
+        DecodeError: ``missing``, ``unreadable`` or ``empty_file``.
     """
     try:
         if "://" in uri:
@@ -80,17 +80,17 @@ def _open(uri: str) -> "io.IOBase":
                 raise DecodeError(f"missing: {str(error).splitlines()[0]}") from None
             stream = filesystem.open_input_file(path)
         else:
-            stream = Path(uri).open("rb")
+            stream = Path(uri).open("rb")  # noqa: SIM115 - the caller closes it
         size = stream.seek(0, io.SEEK_END) or stream.tell()
         stream.seek(0)
     except FileNotFoundError:
         raise DecodeError("missing: no such file") from None
     except OSError as error:
-        raise DecodeError(f"missing: {error.strerror or error}") from None
+        raise DecodeError(f"unreadable: {error.strerror or error}") from None
     if size == 0:
         stream.close()
         raise DecodeError("empty_file: 0 bytes; was the download interrupted?")
-    return stream  # type: ignore[no-any-return]
+    return stream
 
 
 def _read_window(

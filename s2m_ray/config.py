@@ -60,7 +60,7 @@ class EmbedConfig:
     out: Path
     encoder: str = "spectral"
     max_rejects: str = "1%"  # a count ("20") or a share ("1%") of the manifest; more than that is exit code 3
-    shard_items: int = 0  # items a shard, the unit of work and of resuming; 0 = a 32nd of the manifest, 8 to 256
+    shard_items: int = 0  # the unit of work and of resuming; 0 = a 32nd of the manifest, 8 to 256
     audio: AudioConfig = field(default_factory=AudioConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
 
@@ -126,9 +126,7 @@ class FitConfig:
     def __post_init__(self) -> None:
         _check(self.batch_size >= 2, "fit.batch_size", self.batch_size, "at least 2 (a negative is needed)")
         _check(self.epochs >= 1, "fit.epochs", self.epochs, "at least 1")
-        _check(
-            0 <= self.warmup_epochs <= self.epochs, "fit.warmup_epochs", self.warmup_epochs, "0 to fit.epochs"
-        )
+        _check(0 <= self.warmup_epochs <= self.epochs, "fit.warmup_epochs", self.warmup_epochs, "0 to fit.epochs")
         _check(0 < self.lr < 1, "fit.lr", self.lr, "a value in (0, 1)")
         _check(0 <= self.min_lr <= self.lr, "fit.min_lr", self.min_lr, "a value in [0, fit.lr]")
         _check(self.weight_decay >= 0, "fit.weight_decay", self.weight_decay, "0 or more")
@@ -261,7 +259,7 @@ def _refuse_unknown(cls: type, values: Mapping[str, Any], where: str, prefix: st
             known = f"did you mean '{prefix}{near[0]}'?" if near else f"expected one of {', '.join(types)}"
             raise ConfigError(f"{where}: unknown key '{prefix}{key}'; {known}")
         if is_dataclass(types[key]) and isinstance(value, Mapping):
-            _refuse_unknown(types[key], value, where, f"{prefix}{key}.")  # type: ignore[arg-type]
+            _refuse_unknown(types[key], value, where, f"{prefix}{key}.")
 
 
 def _build(cls: type[T], values: Mapping[str, Any]) -> T:

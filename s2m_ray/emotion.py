@@ -58,9 +58,7 @@ def coordinates(labels: Sequence[str]) -> Float[ndarray, "labels 2"]:
     return np.array([VALENCE_AROUSAL[label] for label in labels], dtype=np.float64).reshape(-1, 2)
 
 
-def similarity(
-    a: Float[ndarray, "rows 2"], b: Float[ndarray, "columns 2"]
-) -> Float[ndarray, "rows columns"]:
+def similarity(a: Float[ndarray, "rows 2"], b: Float[ndarray, "columns 2"]) -> Float[ndarray, "rows columns"]:
     """``1 - Euclidean distance`` between valence-arousal points; from ``1 - sqrt(2)`` to 1."""
     return np.asarray(1.0 - np.linalg.norm(a[:, None, :] - b[None, :, :], axis=-1))
 

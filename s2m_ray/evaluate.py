@@ -106,8 +106,7 @@ def evaluate(
         "speech": _describe(queries),
         "music": _describe(gallery),
         "metrics": {
-            name: summary(value, floors[name])
-            | {"ci95": bootstrap_interval(value, resamples=bootstrap, use=name)}
+            name: summary(value, floors[name]) | {"ci95": bootstrap_interval(value, resamples=bootstrap, use=name)}
             for name, value in stacked.items()
         },
         "per_emotion": {
@@ -163,7 +162,10 @@ def _items_table(queries: Store, gallery: Store, joint: Joint) -> pa.Table:
     """Queries and gallery with their joint vectors of the first seed."""
     names = ("item_id", "modality", "uri", "corpus", "emotion", "speaker", "text", "start_s", "end_s")
     tables = []
-    for store, vectors, modality in ((queries, joint.queries[0], "speech"), (gallery, joint.gallery[0], "music")):
+    for store, vectors, modality in (
+        (queries, joint.queries[0], "speech"),
+        (gallery, joint.gallery[0], "music"),
+    ):
         columns = {name: store.column(name) for name in names} | {"modality": [modality] * len(vectors)}
         types = dict.fromkeys(("start_s", "end_s"), pa.float64())
         arrays = {name: pa.array(value, types.get(name, pa.string())) for name, value in columns.items()}

@@ -33,7 +33,12 @@ def split_holdout(
     for name, held in (("speech", held_speech), ("music", held_music)):
         if held.all() or not held.any():
             raise ConfigError(f"holdout: {held.sum()} of {len(held)} {name} items held out, expected a part of them")
-    return speech.take(~held_speech), speech.take(held_speech), music.take(~held_music), music.take(held_music)
+    return (
+        speech.take(~held_speech),
+        speech.take(held_speech),
+        music.take(~held_music),
+        music.take(held_music),
+    )
 
 
 def _is(name: str, speaker: str | None) -> bool:

@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
     ]
 )
 MODALITIES = ("speech", "music", "text")
+Row = dict[str, Any]  # by the names of SCHEMA
 FORMATS = (".parquet", ".csv", ".jsonl")
 
 
@@ -159,7 +160,5 @@ def _with_schema(table: pa.Table, where: str) -> pa.Table:
             columns.append(table[wanted.name].cast(wanted.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             found = table[wanted.name].type
-            raise ManifestError(
-                f"{where}: column '{wanted.name}' has type {found}, expected {wanted.type}"
-            ) from None
+            raise ManifestError(f"{where}: column '{wanted.name}' has type {found}, expected {wanted.type}") from None
     return pa.table(columns, schema=SCHEMA)

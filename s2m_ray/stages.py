@@ -100,9 +100,7 @@ class EmbedShard:
         }
         return pa.Table.from_pylist([counts])
 
-    def _batches(
-        self, rows: Sequence[Row], rejects: list[Reject]
-    ) -> Iterator[tuple[list[Row], list[Segments]]]:
+    def _batches(self, rows: Sequence[Row], rejects: list[Reject]) -> Iterator[tuple[list[Row], list[Segments]]]:
         batch: list[Row] = []
         items: list[Segments] = []
         held = 0

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from s2m_ray.errors import StoreError
@@ -58,7 +58,7 @@ class Store:
         """A column as Python values; all None if the store has no such column."""
         return self.items[name].to_pylist() if name in self.items.column_names else [None] * len(self.vectors)
 
-    def take(self, mask: Sequence[bool]) -> "Store":
+    def take(self, mask: Sequence[bool] | Bool[ndarray, " items"]) -> "Store":
         """The rows where ``mask`` holds."""
         chosen = np.asarray(mask, dtype=bool)
         items = self.items.filter(pa.array(chosen))
@@ -122,7 +122,11 @@ def seal(store: Path, *, shards: int, items: int, header: dict[str, Any]) -> dic
 
 def read_rejects(store: Path) -> list[dict[str, str]]:
     """All rejects of a store, in manifest order."""
-    return [row for path in sorted(store.glob("rejects-*.parquet")) for row in pq.read_table(path, partitioning=None).to_pylist()]
+    return [
+        row
+        for path in sorted(store.glob("rejects-*.parquet"))
+        for row in pq.read_table(path, partitioning=None).to_pylist()
+    ]
 
 
 def read_store(path: Path) -> Store:
@@ -145,7 +149,9 @@ def read_store(path: Path) -> Store:
     if not parts:
         raise StoreError(f"{path}: holds no Parquet file, expected an embedding store")
     try:
-        table = pa.concat_tables([pq.read_table(part, partitioning=None) for part in parts], promote_options="default")
+        table = pa.concat_tables(
+            [pq.read_table(part, partitioning=None) for part in parts], promote_options="default"
+        )
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     for name in ("item_id", "embedding"):

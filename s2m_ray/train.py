@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional
 
@@ -143,7 +142,14 @@ class _EpochDraws:
     """All random numbers of an epoch, each seed's from its own streams: ``[steps, seeds, batch]``."""
 
     def __init__(
-        self, data: Pairs, seeds: Sequence[int], use: str, epoch: int, steps: int, batch: int, dropout: float = 0.0
+        self,
+        data: Pairs,
+        seeds: Sequence[int],
+        use: str,
+        epoch: int,
+        steps: int,
+        batch: int,
+        dropout: float = 0.0,
     ) -> None:
         drawn = [data.sampler.draw(seed, use, epoch, (steps, batch)) for seed in seeds]
         self.speech = torch.from_numpy(np.stack([d[0] for d in drawn], axis=1))
@@ -189,8 +195,7 @@ def _valid_loss(
     """
     net.eval()
     speech, music = (
-        head(vectors.expand(seeds, -1, -1))
-        for head, vectors in ((net.speech, data.speech), (net.music, data.music))
+        head(vectors.expand(seeds, -1, -1)) for head, vectors in ((net.speech, data.speech), (net.music, data.music))
     )
     steps = -(-cfg.valid_triplets // cfg.batch_size)
     draws = _EpochDraws(data, (VALID_SEED,), "valid", 0, steps, cfg.batch_size)

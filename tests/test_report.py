@@ -165,9 +165,7 @@ def test_audio_elements_are_one_a_query_and_one_a_found_item(tmp_path):
     players = Parsed(page(tmp_path / "root")).all("audio")
     assert len(players) == 2 * (1 + 5)
     assert all(attrs["src"].startswith("data:audio/mpeg;base64,") for attrs in players)
-    assert all(
-        attrs["preload"] == "none" and attrs["aria-label"] and "controls" in attrs for attrs in players
-    )
+    assert all(attrs["preload"] == "none" and attrs["aria-label"] and "controls" in attrs for attrs in players)
 
 
 def test_only_the_first_seed_is_played(tmp_path):
@@ -191,9 +189,7 @@ def test_the_best_is_shown_and_marked_within_its_task(tmp_path):
     fake_evaluation(tmp_path / "root" / "b" / "margin=0.4", mean=0.7)
     fake_evaluation(tmp_path / "root" / "c", mean=0.9, gallery=4)  # another gallery: not comparable
     text = page(tmp_path / "root")
-    rows = re.findall(
-        r'<th scope="row" class="id">(.*?)</tr>', text.split("Values of each seed")[0], re.DOTALL
-    )
+    rows = re.findall(r'<th scope="row" class="id">(.*?)</tr>', text.split("Values of each seed")[0], re.DOTALL)
     assert [row.count('class="tag"') for row in rows] == [1, 3, 0]  # a shares the best nDCG@5 with b
     assert "best ranked pieces of music of <b>c</b>" in text
 
@@ -260,9 +256,7 @@ def test_nothing_is_loaded(tmp_path):
     parsed = Parsed(text)
     policy = [m["content"] for m in parsed.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
     assert len(policy) == 1
-    assert policy[0].startswith(
-        "default-src 'none'; style-src 'unsafe-inline'; media-src data:; img-src data:"
-    )
+    assert policy[0].startswith("default-src 'none'; style-src 'unsafe-inline'; media-src data:; img-src data:")
     assert not re.findall(r"https?://", re.sub(r'xmlns="http://www.w3.org/2000/svg"', "", text))
     assert not re.findall(r"@import|url\(", text)
     loads = [attrs[key] for _, attrs in parsed.elements for key in ("src", "href") if key in attrs]
@@ -274,9 +268,7 @@ def test_bytes_that_are_not_audio_never_get_in(tmp_path):
     secret = folder / "secret.raw"
     secret.write_bytes(b"SECRET-TOKEN " * 500)
     rows = items_of(folder)
-    for row, uri in zip(
-        rows, (secret, "/dev/zero", folder, "", "https://example.org/a.wav", "x\0y"), strict=False
-    ):
+    for row, uri in zip(rows, (secret, "/dev/zero", folder, "", "https://example.org/a.wav", "x\0y"), strict=False):
         row["uri"] = str(uri)
     write(folder, rows)
     text = page(tmp_path / "root")
@@ -454,8 +446,7 @@ def test_joint_map_of_no_items_and_of_damaged_vectors():
 CROWDED = [
     {"angry": "angry", "calm": "sad", "disgust": "scary", "fearful": "sad", "happy": "happy"}
     | {"neutral": "noise", "sad": "sad", "surprised": "exciting"},
-    {"frustration": "angry", "excitement": "exciting", "anger": "funny", "neutral": "tender"}
-    | {"fear": "scary"},
+    {"frustration": "angry", "excitement": "exciting", "anger": "funny", "neutral": "tender"} | {"fear": "scary"},
 ]
 
 

@@ -23,9 +23,7 @@ VOICES, PIECES = 4, 5  # five pieces: every colour of noise
 def corpus(tmp_path_factory):
     root = tmp_path_factory.mktemp("synth")
     ticks = []
-    rows = write_corpus(
-        root, voices=VOICES, pieces=PIECES, progress=lambda done, all_: ticks.append((done, all_))
-    )
+    rows = write_corpus(root, voices=VOICES, pieces=PIECES, progress=lambda done, all_: ticks.append((done, all_)))
     return root, rows, ticks
 
 
@@ -159,11 +157,7 @@ def level_db(wave, sample_rate):
 
 def mean_of(measure, rows, audio, emotions):
     return np.mean(
-        [
-            measure(audio[r["item_id"]][0].mean(1), audio[r["item_id"]][1])
-            for r in rows
-            if r["emotion"] in emotions
-        ]
+        [measure(audio[r["item_id"]][0].mean(1), audio[r["item_id"]][1]) for r in rows if r["emotion"] in emotions]
     )
 
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from s2m_ray.datasets import folder, ravdess, table, vgmidi
 from s2m_ray.errors import ManifestError
-from s2m_ray.manifest import from_rows
+from s2m_ray.manifest import Row, from_rows
 
 # Each takes the corpus's root (a folder, or the file of a table) and options as strings.
-CORPORA: dict[str, Callable[..., list[dict[str, object]]]] = {
+CORPORA: dict[str, Callable[..., list[Row]]] = {
     "folder": folder.rows,
     "ravdess": ravdess.rows,
     "table": table.rows,

@@ -5,13 +5,32 @@ from pathlib import Path
 from s2m_ray.config import SPLITS
 from s2m_ray.emotion import VALENCE_AROUSAL
 from s2m_ray.errors import ManifestError
+from s2m_ray.manifest import Row
 
 SUFFIXES = frozenset(
-    ".wav .flac .mp3 .ogg .oga .opus .aif .aiff .aifc .au .caf .w64 .rf64 .m4a .aac .wma .mp4".split()
+    [
+        ".wav",
+        ".flac",
+        ".mp3",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".caf",
+        ".w64",
+        ".rf64",
+        ".m4a",
+        ".aac",
+        ".wma",
+        ".mp4",
+    ]
 )
 
 
-def rows(root: Path, *, modality: str, corpus: str = "", split: str = "") -> list[dict[str, object]]:
+def rows(root: Path, *, modality: str, corpus: str = "", split: str = "") -> list[Row]:
     """One row an audio file; a folder named as an emotion or a split gives that value.
 
     Args:
@@ -23,7 +42,7 @@ def rows(root: Path, *, modality: str, corpus: str = "", split: str = "") -> lis
         ManifestError: no audio file below ``root``.
     """
     name = corpus or root.name
-    found = []
+    found: list[Row] = []
     for path in sorted(root.rglob("*")):
         # "._x" are AppleDouble files: resource forks that macOS leaves beside the real ones
         if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from s2m_ray.errors import ManifestError
+from s2m_ray.manifest import Row
 
 SUFFIXES = (".wav", ".flac")
 EMOTIONS = dict(
@@ -22,13 +23,13 @@ STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by t
 NAME = re.compile(r"(0[1-3])-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|2[0-4])")
 
 
-def rows(root: Path) -> list[dict[str, object]]:
+def rows(root: Path) -> list[Row]:
     """One row a speech file (channel 01, audio only); songs and videos in the same tree are passed over.
 
     Raises:
         ManifestError: no RAVDESS speech file below ``root``.
     """
-    found = []
+    found: list[Row] = []
     for path in sorted(root.rglob("*")):
         match = NAME.fullmatch(path.stem)
         if match is None or path.suffix.lower() not in SUFFIXES:

@@ -8,14 +8,12 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from s2m_ray.errors import ManifestError
-from s2m_ray.manifest import SCHEMA, resolve
+from s2m_ray.manifest import SCHEMA, Row, resolve
 
 READERS = {".csv": pa.csv.read_csv, ".jsonl": pa.json.read_json, ".parquet": pq.read_table}
 
 
-def rows(
-    root: Path, *, modality: str = "", corpus: str = "", split: str = "", columns: str = ""
-) -> list[dict[str, object]]:
+def rows(root: Path, *, modality: str = "", corpus: str = "", split: str = "", columns: str = "") -> list[Row]:
     """One row a table row.
 
     Args:
@@ -43,7 +41,7 @@ def rows(
         raise ManifestError(f"{root}: no column gives the uri, expected --columns uri=NAME")
     given = {"modality": modality, "split": split, "corpus": corpus}
     defaults = {name: value for name, value in given.items() if value}
-    found = []
+    found: list[Row] = []
     for row in table.to_pylist():
         values = {ours: row[theirs] for ours, theirs in names.items()}
         values = {"corpus": root.stem, "item_id": values["uri"]} | values | defaults

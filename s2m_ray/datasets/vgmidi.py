@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.csv
 
 from s2m_ray.errors import ManifestError
+from s2m_ray.manifest import Row
 
 COLUMNS = ("id", "path", "game", "mood", "split")
 
 
-def rows(root: Path) -> list[dict[str, object]]:
+def rows(root: Path) -> list[Row]:
     """One row a labelled piece; the game stands in ``speaker``, as pieces of one game share their style.
 
     Raises:

@@ -32,8 +32,7 @@ GROUPS = {
     "of first and second differences (slow jitter), glides up and down, correlation with the level. "
     "Period by Boersma 1993.",
     "shimmer": "Log of the median level change in dB between neighbouring voiced frames. Source: GeMAPS.",
-    "hnr": "Harmonics-to-noise ratio 10 log10(r / (1 - r)) of the period's strength r, dB. Source: Boersma "
-    "1993.",
+    "hnr": "Harmonics-to-noise ratio 10 log10(r / (1 - r)) of the period's strength r, dB. Source: Boersma 1993.",
     "shape": "Per active frame: log2 of centroid, spread and roll-off (Tzanetakis & Cook 2002, "
     "doi:10.1109/TSA.2002.800560), alpha ratio, Hammarberg index and slopes (GeMAPS), flatness in "
     "four bands (MPEG-7), entropy, and flux of the unit spectrum.",

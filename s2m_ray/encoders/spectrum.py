@@ -167,9 +167,7 @@ class Analyser:
         active = level_db >= max(float(loud) - c.active_range_db, SILENCE_DB)
         if not active.any():
             active[:] = True  # all silence: its statistics are those of the floor
-        tonal = framed_power(
-            wave, window=t["tonal_window"], hop=c.tonal_hop_samples, n_fft=c.tonal_window_samples
-        )
+        tonal = framed_power(wave, window=t["tonal_window"], hop=c.tonal_hop_samples, n_fft=c.tonal_window_samples)
         # As above; the squares of a Hann window sum to 3/8 of its length.
         tonal *= np.float32(4.0 / (0.375 * c.tonal_window_samples**2))
         return Frames(

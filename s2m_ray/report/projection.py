@@ -68,9 +68,7 @@ def method_for(points: int) -> Method:
     return "UMAP"
 
 
-def project(
-    vectors: Float[ndarray, "points dim"], *, seed: int, method: Method
-) -> Float[ndarray, "points 2"]:
+def project(vectors: Float[ndarray, "points dim"], *, seed: int, method: Method) -> Float[ndarray, "points 2"]:
     """Two coordinates a vector, in no unit; equal arguments give equal coordinates on one machine.
 
     Source: UMAP, McInnes et al. 2018, arXiv:1802.03426; t-SNE, van der Maaten & Hinton, JMLR 2008.
@@ -86,9 +84,7 @@ def project(
         mapper = TSNE(init="pca", metric="cosine", perplexity=perplexity, random_state=state)
     else:
         mapper = PCA(n_components=min(2, *vectors.shape), random_state=state)
-    with threadpool_limits(
-        limits=1
-    ):  # sums in one order on any machine, and no waiting where cores are shared
+    with threadpool_limits(limits=1):  # sums in one order on any machine, and no waiting where cores are shared
         flat = np.asarray(mapper.fit_transform(vectors), dtype=np.float64)
     return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
 

@@ -75,9 +75,7 @@ def format_of(formats: tuple[Format, ...], unit: int, tag: int) -> Format:
     return formats[(unit + tag) % len(formats)]
 
 
-def row_of(
-    name: str, form: Format, *, modality: str, emotion: str, speaker: str, split: str
-) -> dict[str, Any]:
+def row_of(name: str, form: Format, *, modality: str, emotion: str, speaker: str, split: str) -> dict[str, Any]:
     """Manifest row without what only the rendering knows."""
     return {
         "item_id": f"synth-{modality}-{name}",
@@ -108,9 +106,7 @@ def render_music(
 ) -> tuple[Float[ndarray, "samples channels"], int, str | None]:
     """Waveform and its sample rate; noise is made at the file's own rate, so that it fills the band."""
     if emotion == "noise":
-        wave = music.noise(
-            colour, sample_rate=form.sample_rate, channels=form.channels, seed=seed, item_id=item_id
-        )
+        wave = music.noise(colour, sample_rate=form.sample_rate, channels=form.channels, seed=seed, item_id=item_id)
         return wave, form.sample_rate, None
     return (
         music.clip(piece, emotion, channels=form.channels, seed=seed, item_id=item_id),
@@ -135,9 +131,7 @@ def speech_items(*, voices: int, seed: int) -> Iterator[Item]:
                 speaker=voice_id,
                 split=split_of(index, voices),
             )
-            yield Item(
-                row, form, partial(render_speech, voice, emotion=emotion, seed=seed, item_id=row["item_id"])
-            )
+            yield Item(row, form, partial(render_speech, voice, emotion=emotion, seed=seed, item_id=row["item_id"]))
 
 
 def music_items(*, pieces: int, seed: int) -> Iterator[Item]:

@@ -53,15 +53,12 @@ class CueTable:
         """Deviation that one voice or piece keeps in all its items."""
         return {cue: self.habit_spread * float(generator.standard_normal()) for cue in self.weights}
 
-    def draw(
-        self, emotion: str, *, habit: Mapping[str, float], generator: np.random.Generator
-    ) -> dict[str, float]:
+    def draw(self, emotion: str, *, habit: Mapping[str, float], generator: np.random.Generator) -> dict[str, float]:
         """Cues of one item: mean times strength, plus ``habit``, plus the item's own noise."""
         strength = generator.uniform(*self.strength)
         noise = self.spread * generator.standard_normal(len(self.weights))
         return {
-            cue: strength * mean + habit[cue] + noise[i]
-            for i, (cue, mean) in enumerate(self.mean(emotion).items())
+            cue: strength * mean + habit[cue] + noise[i] for i, (cue, mean) in enumerate(self.mean(emotion).items())
         }
 
 

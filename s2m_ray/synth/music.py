@@ -173,9 +173,7 @@ def render_drums(
     return gain * drums[:samples]
 
 
-def clip(
-    piece: Piece, emotion: str, *, channels: int, seed: int, item_id: str
-) -> Float[ndarray, "samples channels"]:
+def clip(piece: Piece, emotion: str, *, channels: int, seed: int, item_id: str) -> Float[ndarray, "samples channels"]:
     """Waveform of one clip at ``SAMPLE_RATE``; its level follows the emotion, the piece and the item."""
     generator = seeds.rng(seed, "synth", item_id)
     cues = MUSIC.draw(emotion, habit=piece.habit, generator=generator)

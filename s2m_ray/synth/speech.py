@@ -189,9 +189,7 @@ def filter_frames(
     return wave[: len(voice)]
 
 
-def utterance(
-    voice: Voice, emotion: str, *, seed: int, item_id: str
-) -> tuple[Float[ndarray, " samples"], str]:
+def utterance(voice: Voice, emotion: str, *, seed: int, item_id: str) -> tuple[Float[ndarray, " samples"], str]:
     """Waveform at ``SAMPLE_RATE`` and transcript of one utterance.
 
     The level follows the emotion, the voice and the item; nothing is normalised to a peak.

@@ -1,0 +1,55 @@
+# Every target works in .venv at the repository's root; the first one makes it.
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= ../shared/data
+OUT ?= out
+
+.PHONY: setup quickstart real test test-slow lint format bench clean
+
+setup: $(VENV)/.complete
+
+$(VENV)/.complete: pyproject.toml constraints.txt
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+quickstart: setup
+	$(BIN)/s2m quickstart --out $(OUT)/quickstart
+
+# Real speech and music: RAVDESS actors 1-19 x VGMIDI train, scored on actors 20-22 x VGMIDI valid. Early stopping
+# looks at actors 17-19 and a fifth of the training pieces only, so that the valid split is untouched.
+real: setup
+	$(BIN)/s2m manifest ravdess $(DATA)/ravdess --out $(OUT)/real/ravdess.parquet
+	$(BIN)/s2m manifest vgmidi $(DATA)/vgmidi --out $(OUT)/real/vgmidi.parquet
+	$(BIN)/s2m embed $(OUT)/real/ravdess.parquet --out $(OUT)/real/stores/ravdess
+	$(BIN)/s2m embed $(OUT)/real/vgmidi.parquet --out $(OUT)/real/stores/vgmidi
+	for framework in triplet triplet_soft; do \
+	  $(BIN)/s2m train --speech $(OUT)/real/stores/ravdess --music $(OUT)/real/stores/vgmidi \
+	    --out $(OUT)/real/models/$$framework --framework $$framework \
+	    --holdout-speakers 17,18,19 --holdout-music 0.2 && \
+	  $(BIN)/s2m evaluate $(OUT)/real/models/$$framework --speech $(OUT)/real/stores/ravdess \
+	    --music $(OUT)/real/stores/vgmidi --split valid --out $(OUT)/real/evaluations/$$framework || exit; \
+	done
+	$(BIN)/s2m report $(OUT)/real/evaluations --out $(OUT)/real/report.html
+
+test: setup
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/python benchmarks/spectral_yardstick.py $(DATA)
+
+clean:
+	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,55 @@
+"""What all tests share: shape checks on the array modules, one Ray session, and a few tiny audio files."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jaxtyping
+
+# Before any of them is imported: from here on every call checks shapes and types against the annotations.
+jaxtyping.install_import_hook(
+    [
+        "s2m_ray.metrics", "s2m_ray.losses", "s2m_ray.sampling", "s2m_ray.model", "s2m_ray.pooling",
+        "s2m_ray.audio", "s2m_ray.index", "s2m_ray.stats", "s2m_ray.emotion", "s2m_ray.relevance",
+    ],
+    "beartype.beartype",
+)  # fmt: skip
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import soundfile  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One local Ray for the whole run: jobs that ask for a session find this one and leave it up."""
+    from jobs.session import ray_session
+    from s2m_ray.config import ResourceConfig
+
+    with ray_session(ResourceConfig()):
+        yield
+
+
+def tone(hertz: float, seconds: float, rate: int = 16000, level: float = 0.5) -> np.ndarray:
+    """Mono sine wave with amplitude ``level``."""
+    return (level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def audio_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six good files, ``good-0.wav`` to ``good-5.wav``, each another mixture of tones and noise.
+
+    0.5 to 3 s, three sample rates, one or two channels.
+    """
+    folder = tmp_path_factory.mktemp("audio")
+    draws = np.random.default_rng(1)
+    for number, (seconds, rate, channels) in enumerate(
+        [(0.5, 16000, 1), (1.0, 22050, 2), (1.5, 16000, 1), (2.0, 44100, 2), (2.5, 16000, 1), (3.0, 22050, 1)]
+    ):
+        wave = tone(150 + 70 * number, seconds, rate, 0.3)[:, None]
+        wave = wave + 0.02 * draws.standard_normal((len(wave), channels))
+        soundfile.write(folder / f"good-{number}.wav", wave, rate, subtype="PCM_16")
+    return folder
