@@ -1,5 +1,6 @@
 """Table of items, no audio: one row an audio file, or a window of one."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ def write_manifest(table: pa.Table, path: Path) -> None:
         elif path.suffix == ".csv":
             pa.csv.write_csv(table, temporary)
         else:
-            table.to_pandas().to_json(temporary, orient="records", lines=True, force_ascii=False)
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist()]
+            temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def resolve(uri: str, folder: Path) -> str:

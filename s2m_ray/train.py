@@ -101,7 +101,9 @@ def fit(
     net = JointModel(seeds, speech.vectors.shape[1], music.vectors.shape[1], model.dim)
     net.speech.standardise(speech.vectors)
     net.music.standardise(music.vectors)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=optimisation.lr, weight_decay=optimisation.weight_decay)
+    optimiser = torch.optim.AdamW(
+        net.parameters(), lr=optimisation.lr, weight_decay=optimisation.weight_decay, fused=True
+    )
     steps = max(1, len(speech.vectors) // optimisation.batch_size)
     stop = _EarlyStop(net, len(seeds), optimisation)
     result = Fit(net, seeds, label_map, stop.best_epoch)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from s2m_ray.emotion import VALENCE_AROUSAL
 from s2m_ray.seeds import rng

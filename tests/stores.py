@@ -1,0 +1,76 @@
+"""Small stores, made in memory or written as files: what the tests of training and evaluation work on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from s2m_ray.store import HEADER, Store, seal, write_shard
+
+EMOTIONS = ("angry", "happy", "sad")  # tags of speech and of music: each maps to itself
+Rows = list[dict[str, Any]]
+
+
+def clusters(emotions: Sequence[str], dim: int, *, draw: int, spread: float = 0.4) -> np.ndarray:
+    """One vector an item, around a centre of its emotion; the centres are the same for every ``draw``."""
+    names = sorted(set(emotions))
+    centres = np.random.default_rng([dim, 99]).normal(size=(len(names), dim))
+    noise = np.random.default_rng(draw).normal(size=(len(emotions), dim))
+    return (centres[[names.index(e) for e in emotions]] + spread * noise).astype(np.float32)
+
+
+def rows(modality: str, split: str, count: int, *, emotions: Sequence[str] = EMOTIONS) -> Rows:
+    """Items of a split, the emotions in turn, three speakers (or groups of music)."""
+    return [
+        {
+            "item_id": f"{modality}-{split}-{number:03d}", "uri": f"/audio/{modality}/{split}/{number}.wav",
+            "modality": modality, "corpus": "toy", "split": split, "emotion": emotions[number % len(emotions)],
+            "speaker": f"toy/{number // len(emotions) % 3}",
+        }
+        for number in range(count)
+    ]  # fmt: skip
+
+
+def store(items: Rows, vectors: np.ndarray, *, space_id: str = "space", path: str = "store") -> Store:
+    """A store in memory."""
+    return Store(Path(path), pa.Table.from_pylist(items), vectors.astype(np.float32), space_id, "toy")
+
+
+def toy(modality: str, split: str, count: int, *, dim: int = 8, shuffled: bool = False) -> Store:
+    """A separable store of one split; ``shuffled`` gives the vectors to items of other emotions."""
+    items = rows(modality, split, count)
+    draw = sum(map(ord, modality + split))
+    vectors = clusters([item["emotion"] for item in items], dim, draw=draw)
+    if shuffled:
+        vectors = vectors[np.random.default_rng(draw + 1).permutation(count)]
+    return store(items, vectors, space_id=f"{modality}-space", path=modality)
+
+
+def join(stores: Sequence[Store]) -> Store:
+    """The rows of several stores in one."""
+    first = stores[0]
+    items = pa.concat_tables([s.items for s in stores])
+    return Store(first.path, items, np.concatenate([s.vectors for s in stores]), first.space_id, first.encoder)
+
+
+def write_sealed(folder: Path, content: Store) -> Path:
+    """The store as ``s2m embed`` leaves it."""
+    header = {"space_id": content.space_id, "encoder": content.encoder}
+    dim = content.vectors.shape[1]
+    write_shard(folder, 0, content.items.to_pylist(), list(content.vectors), [], dim=dim)
+    seal(folder, shards=1, items=len(content.vectors), header=header)
+    assert (folder / HEADER).exists()
+    return folder
+
+
+def write_foreign(file: Path, content: Store, *, without: Sequence[str] = ()) -> Path:
+    """A plain Parquet file with ``item_id``, ``split``, ``emotion`` and a list of doubles, as others make it."""
+    columns: Mapping[str, Any] = {
+        "item_id": content.column("item_id"), "split": content.column("split"),
+        "emotion": content.column("emotion"), "embedding": pa.array(content.vectors.astype(float).tolist()),
+    }  # fmt: skip
+    pq.write_table(pa.table({name: value for name, value in columns.items() if name not in without}), file)
+    return file
