@@ -30,7 +30,7 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as loss.margin=0.2.")
 ]
 Workers = Annotated[int | None, typer.Option(min=0, help="Workers; 0: as many as there are cores.")]
-Address = Annotated[str | None, typer.Option(help="Ray cluster: local (default), auto, or ray://host:port.")]
+Address = Annotated[str | None, typer.Option(help="Ray cluster: local (default), auto, or host:port of a head.")]
 
 
 def say(text: str) -> None:

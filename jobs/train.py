@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,8 @@ def _describe(store: Store) -> dict[str, Any]:
 
 def _train(cfg: TrainConfig, seeds: tuple[int, ...], parts: Path, progress: Progress) -> None:
     progress.step(f"train {cfg.loss.framework}, {len(seeds)} seeds")
+    # Ray's workers run in folders of their own
+    cfg = replace(cfg, speech=cfg.speech.absolute(), music=cfg.music.absolute(), out=cfg.out.absolute())
     with ray_session(cfg.resources):
         import ray
         from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
@@ -95,7 +97,7 @@ def _train(cfg: TrainConfig, seeds: tuple[int, ...], parts: Path, progress: Prog
 
         workers = plan_workers(cfg.resources, at_most=len(seeds))
         inbox = ray.remote(num_cpus=0)(_Inbox).remote()
-        scratch = cfg.out.absolute() / ".ray_train"
+        scratch = cfg.out / ".ray_train"
         trainer = TorchTrainer(
             _worker,
             train_loop_config={"cfg": cfg, "seeds": seeds, "parts": parts.absolute(), "inbox": inbox},
@@ -131,7 +133,7 @@ def _worker(task: dict[str, Any]) -> None:
     context = ray.train.get_context()
     seeds = task["seeds"][context.get_world_rank() :: context.get_world_size()]
     torch.set_num_threads(max(1, int(cfg.resources.cpus_per_worker)))
-    writers = {seed: SummaryWriter(str(cfg.out.absolute() / "events" / f"seed-{seed}")) for seed in seeds}
+    writers = {seed: SummaryWriter(str(cfg.out / "events" / f"seed-{seed}")) for seed in seeds}
 
     def on_epoch(epoch: int, rows: list[dict[str, float]]) -> None:
         for row in rows:

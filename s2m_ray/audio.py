@@ -1,7 +1,9 @@
 """Audio files -> mono waveforms, and waveforms -> segments."""
 
 import io
+import re
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -10,6 +12,11 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from s2m_ray.errors import DecodeError
+from s2m_ray.mp3 import with_length
+
+# libsndfile's log of a file that is shorter than its header says
+CUT_DATA = re.compile(r"^ *(?:data|SSND|Data Size) +: (\d+) \(should be (\d+)\)", re.MULTILINE)
+UNKNOWN_BYTES = 0x7FFF0000  # writers to a pipe put sizes from here up: 0x7FFFF000 (SoX), 0xFFFFFFFF (FFmpeg)
 
 
 def decode(
@@ -29,14 +36,21 @@ def decode(
         uri: Local path, or a URI that pyarrow opens (``s3://``, ``gs://``, ...).
 
     Raises:
-        DecodeError: ``missing``, ``unreadable``, ``empty_file``, ``not_audio``, ``truncated``, ``no_samples``, ``not_finite``,
-            ``too_short`` or ``too_long``, each with what was found.
+        DecodeError: ``missing``, ``unreadable``, ``empty_file``, ``not_audio``, ``truncated``, ``no_samples``,
+            ``not_finite``, ``too_short`` or ``too_long``, each with what was found.
     """
-    try:
-        with _open(uri) as source, soundfile.SoundFile(source) as file:
-            native, rate = _read_window(file, start_s, end_s, max_s), file.samplerate
-    except soundfile.LibsndfileError as error:
-        raise DecodeError(f"not_audio: {error.error_string.strip().rstrip('.')}; {_looks_like(uri)}") from None
+    with _open(uri) as source:
+        try:
+            file = soundfile.SoundFile(with_length(source))
+        except soundfile.LibsndfileError as error:
+            raise DecodeError(f"not_audio: {_said(error)}; {_looks_like(uri)}") from None
+        except TypeError:  # soundfile goes by the name here
+            raise DecodeError("not_audio: a name ending in .raw means samples without a header") from None
+        with file:
+            try:
+                native, rate = _read_window(file, start_s, end_s, max_s), file.samplerate
+            except soundfile.LibsndfileError as error:
+                raise DecodeError(f"truncated: {_said(error)}; is the end cut off, or the middle damaged?") from None
     if not np.isfinite(native).all():
         bad = int(np.count_nonzero(~np.isfinite(native)))
         raise DecodeError(f"not_finite: {bad} of {native.size} samples are NaN or infinite")
@@ -63,7 +77,7 @@ def segment(
     return [wave[start : start + window_samples] for start in range(0, len(wave), window_samples)]
 
 
-def _open(uri: str) -> "io.IOBase":
+def _open(uri: str) -> BinaryIO:
     """Seekable binary stream.
 
     Raises:
@@ -71,13 +85,9 @@ def _open(uri: str) -> "io.IOBase":
     """
     try:
         if "://" in uri:
-            from pyarrow import ArrowInvalid
             from pyarrow.fs import FileSystem
 
-            try:
-                filesystem, path = FileSystem.from_uri(uri)
-            except ArrowInvalid as error:
-                raise DecodeError(f"missing: {str(error).splitlines()[0]}") from None
+            filesystem, path = FileSystem.from_uri(uri)
             stream = filesystem.open_input_file(path)
         else:
             stream = Path(uri).open("rb")  # noqa: SIM115 - the caller closes it
@@ -85,8 +95,9 @@ def _open(uri: str) -> "io.IOBase":
         stream.seek(0)
     except FileNotFoundError:
         raise DecodeError("missing: no such file") from None
-    except OSError as error:
-        raise DecodeError(f"unreadable: {error.strerror or error}") from None
+    except (OSError, ValueError, NotImplementedError) as error:  # the last two: Arrow's, of a URI or its scheme
+        text = getattr(error, "strerror", None) or str(error)
+        raise DecodeError(f"unreadable: {text.partition(chr(10))[0]}") from None
     if size == 0:
         stream.close()
         raise DecodeError("empty_file: 0 bytes; was the download interrupted?")
@@ -96,7 +107,7 @@ def _open(uri: str) -> "io.IOBase":
 def _read_window(
     file: soundfile.SoundFile, start_s: float | None, end_s: float | None, max_s: float
 ) -> Float[ndarray, "samples channels"]:
-    rate, claimed = file.samplerate, file.frames
+    rate, claimed = file.samplerate, _claimed_frames(file)
     start = round((start_s or 0.0) * rate)
     stop = claimed if end_s is None else min(round(end_s * rate), claimed)
     if (stop - start) / rate > max_s:
@@ -112,11 +123,25 @@ def _read_window(
     native = file.read(stop - start + lead_in, dtype="float32", always_2d=True)[lead_in:]
     # Decoders stop without an error where the bytes end; only the header tells that there was more. Headers of
     # lossy formats count a last, partly filled block, hence the tolerance (measured: LAME, 1105 samples).
-    if stop - start - len(native) > max(0.05 * rate, 4096):
+    if stop - start - len(native) > max(0.05 * rate, 4096 if file.format in ("MP3", "OGG") else 0):
         raise DecodeError(
             f"truncated: the header claims {claimed / rate:.2f} s, decoded up to {(start + len(native)) / rate:.2f} s"
         )
     return native
+
+
+def _claimed_frames(file: soundfile.SoundFile) -> int:
+    """Length by the header. libsndfile takes what is there for it in WAV, AIFF and AU, and only logs the claim."""
+    short = CUT_DATA.search(file.extra_info)
+    if short is None or int(short[1]) >= UNKNOWN_BYTES or int(short[2]) == 0:
+        return int(file.frames)
+    return round(file.frames * int(short[1]) / int(short[2]))
+
+
+def _said(error: soundfile.LibsndfileError) -> str:
+    text = str(error.error_string).strip().rstrip(".")
+    # libsndfile's answer to an MP3 that it cannot make out; the file was opened before
+    return "no MP3 frame found" if text.startswith("File does not exist") else text.removeprefix("Error : ")
 
 
 def _looks_like(uri: str) -> str:

@@ -34,7 +34,10 @@ class AudioConfig:
 
     def __post_init__(self) -> None:
         _check(0 < self.min_s < self.segment_s, "audio.min_s", self.min_s, "a value in (0, audio.segment_s)")
-        _check(self.segment_s <= self.max_s, "audio.max_s", self.max_s, "at least audio.segment_s")
+        _check(
+            self.segment_s <= self.max_s < float("inf"), "audio.max_s", self.max_s,
+            "at least audio.segment_s, and finite",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,7 @@ class ResourceConfig:
     def __post_init__(self) -> None:
         _check(self.workers >= 0, "resources.workers", self.workers, "0 (automatic) or more")
         _check(self.cpus_per_worker > 0, "resources.cpus_per_worker", self.cpus_per_worker, "a value above 0")
-        _check(self.batch_s > 0, "resources.batch_s", self.batch_s, "a value above 0")
+        _check(0 < self.batch_s < float("inf"), "resources.batch_s", self.batch_s, "a value above 0, and finite")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +225,8 @@ def load(cls: type[T], file: Path | None = None, settings: Sequence[str] = (), *
             values = tomllib.loads(file.read_text())
         except FileNotFoundError:
             raise ConfigError(f"{file}: no such configuration file") from None
+        except OSError as error:
+            raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file}: not valid TOML: {error}") from None
     for setting in settings:

@@ -43,7 +43,11 @@ def from_rows(rows: Sequence[Mapping[str, Any]], where: str) -> pa.Table:
     Raises:
         ManifestError: as :func:`check`.
     """
-    table = pa.Table.from_pylist([{name: row.get(name) for name in SCHEMA.names} for row in rows], schema=SCHEMA)
+    values = [{name: row.get(name) for name in SCHEMA.names} for row in rows]
+    try:
+        table = pa.Table.from_pylist(values, schema=SCHEMA)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ManifestError(f"{where}: a value is not of its column's type: {str(error).splitlines()[0]}") from None
     check(table, where)
     return table
 
@@ -112,6 +116,8 @@ def check(table: pa.Table, where: str) -> None:
     for name in ("valence", "arousal"):
         out = pc.invert(pc.and_(pc.greater_equal(table[name], 0.0), pc.less_equal(table[name], 1.0)))
         _refuse(table, out, where, name, "a value in [0, 1] or none")
+    for name in ("start_s", "end_s"):
+        _refuse(table, pc.invert(pc.is_finite(table[name])), where, name, "a finite number or none")
     _refuse(table, pc.less(table["start_s"], 0.0), where, "start_s", "0 or more")
     starts = pc.fill_null(table["start_s"], 0.0)
     _refuse(table, pc.less_equal(table["end_s"], starts), where, "end_s", "a value above start_s")
@@ -141,9 +147,17 @@ def _read(path: Path) -> pa.Table:
                     column_types=strings, strings_can_be_null=True, null_values=[""]
                 ),
             )
-        return pa.json.read_json(path)
+        return read_jsonl(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise ManifestError(f"{path}: cannot be read as {path.suffix[1:]}: {str(error).splitlines()[0]}") from None
+
+
+def read_jsonl(path: Path) -> pa.Table:
+    """Table of JSON lines in which a string stays a string; Arrow takes one such as 2024-05-06 for a timestamp."""
+    table = pa.json.read_json(path)
+    dates = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
+    schema = pa.schema([(name, pa.string()) for name in dates])
+    return pa.json.read_json(path, parse_options=pa.json.ParseOptions(explicit_schema=schema)) if dates else table
 
 
 def _with_schema(table: pa.Table, where: str) -> pa.Table:

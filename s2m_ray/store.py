@@ -104,7 +104,7 @@ def write_shard(
 
 
 def seal(store: Path, *, shards: int, items: int, header: dict[str, Any]) -> dict[str, Any]:
-    """Check that each manifest row is stored or rejected, then write ``store.json``.
+    """Check that each manifest row is stored or rejected, clear what killed workers left, write ``store.json``.
 
     Raises:
         StoreError: the counts do not add up.
@@ -116,6 +116,8 @@ def seal(store: Path, *, shards: int, items: int, header: dict[str, Any]) -> dic
         raise StoreError(f"{store}: {items} manifest rows, but {stored} stored + {rejected} rejected")
     counts = {"items": stored, "rejected": rejected, "reject_reasons": dict(reasons), "shards": shards}
     complete = header | counts | {"versions": versions("soundfile", "soxr", "scipy")}
+    for stale in store.glob(".*.parquet"):
+        stale.unlink(missing_ok=True)
     write_json(store / HEADER, complete)
     return complete
 
@@ -143,7 +145,8 @@ def read_store(path: Path) -> Store:
             raise StoreError(f"{path}: unfinished; run the same `s2m embed` again to complete it")
         if (path / HEADER).exists():
             header = read_json(path / HEADER, StoreError)
-        parts = sorted(path.glob("part-*.parquet") if header else path.glob("*.parquet"))
+        named = path.glob("part-*.parquet" if header else "*.parquet")
+        parts = sorted(part for part in named if not part.name.startswith("."))  # .x: an unfinished write, or macOS's
     else:
         parts = [path]
     if not parts:

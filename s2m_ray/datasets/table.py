@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from s2m_ray.errors import ManifestError
-from s2m_ray.manifest import SCHEMA, Row, resolve
+from s2m_ray.manifest import SCHEMA, Row, read_jsonl, resolve
 
-READERS = {".csv": pa.csv.read_csv, ".jsonl": pa.json.read_json, ".parquet": pq.read_table}
+FORMATS = (".csv", ".jsonl", ".parquet")
 
 
 def rows(root: Path, *, modality: str = "", corpus: str = "", split: str = "", columns: str = "") -> list[Row]:
@@ -25,13 +24,14 @@ def rows(root: Path, *, modality: str = "", corpus: str = "", split: str = "", c
     Raises:
         ManifestError: unreadable table, or a column of the map that is not there.
     """
-    if root.suffix not in READERS:
-        raise ManifestError(f"{root}: unknown format '{root.suffix}', expected one of {', '.join(READERS)}")
+    if root.suffix not in FORMATS:
+        raise ManifestError(f"{root}: unknown format '{root.suffix}', expected one of {', '.join(FORMATS)}")
+    mapped = _parse(columns, root)
     try:
-        table = READERS[root.suffix](root)
+        table = _read(root, {theirs: SCHEMA.field(ours).type for ours, theirs in mapped.items()})
     except (pa.ArrowInvalid, OSError) as error:
         raise ManifestError(f"{root}: cannot be read: {str(error).splitlines()[0]}") from None
-    names = {name: name for name in SCHEMA.names if name in table.column_names} | _parse(columns, root)
+    names = {name: name for name in SCHEMA.names if name in table.column_names} | mapped
     for ours, theirs in names.items():
         if theirs not in table.column_names:
             raise ManifestError(
@@ -50,6 +50,17 @@ def rows(root: Path, *, modality: str = "", corpus: str = "", split: str = "", c
                 values[name] = str(values[name])
         found.append(values | {"uri": resolve(str(values["uri"]), root.parent)})
     return found
+
+
+def _read(path: Path, mapped: dict[str, pa.DataType]) -> pa.Table:
+    """The table with strings as written: "007" is no number, "NA" no missing value, a date no timestamp."""
+    if path.suffix == ".parquet":
+        return pq.read_table(path, partitioning=None)
+    if path.suffix == ".csv":
+        types = {field.name: field.type for field in SCHEMA} | mapped
+        options = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
+        return pa.csv.read_csv(path, convert_options=options)
+    return read_jsonl(path)
 
 
 def _parse(columns: str, root: Path) -> dict[str, str]:

@@ -24,7 +24,10 @@ def rows(root: Path) -> list[Row]:
     labels = root / "labels.csv"
     if not labels.is_file():
         raise ManifestError(f"{labels}: no such file, expected the table of VGMIDI's labels")
-    table = pa.csv.read_csv(labels)
+    try:
+        table = pa.csv.read_csv(labels)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ManifestError(f"{labels}: cannot be read as CSV: {str(error).splitlines()[0]}") from None
     missing = [name for name in COLUMNS if name not in table.column_names]
     if missing:
         raise ManifestError(f"{labels}: column '{missing[0]}' is missing, found {', '.join(table.column_names)}")

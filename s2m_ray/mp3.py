@@ -1,0 +1,73 @@
+"""Length of an MP3 stream that no header tells.
+
+libsndfile reads as far as the length that it found when it opened the file. Without a Xing or Info header it guesses
+that length from the first frame's bit rate, which for a variable rate may be a tenth or ten times of the truth
+(measured: 1.7 s read of 12 s). Files cut out of others and old encoders' lack that header. So the frames are counted.
+"""
+
+import io
+from collections.abc import Iterator
+from typing import BinaryIO
+
+# kbit/s of Layer III by index: MPEG-1, MPEG-2 and 2.5. Source: ISO/IEC 11172-3 and 13818-3, table of bit rates.
+KBPS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+KBPS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+HZ_1 = (44100, 48000, 32000)
+COUNT_FLAG = b"\0\0\0\1"  # of a Xing header: a frame count follows, nothing else
+
+
+def with_length(stream: BinaryIO) -> BinaryIO:
+    """The stream; or, if it is an MP3 whose length no header tells, a copy with such a header before it."""
+    head = stream.read(10)
+    start = _tag_bytes(head)
+    stream.seek(start)
+    first = stream.read(4)
+    header = b"" if _frame_bytes(first) == 0 else first + stream.read(60)
+    stream.seek(0)
+    if not header or header[4 + _side_info_bytes(header) :][:4] in (b"Xing", b"Info"):
+        return stream
+    data = stream.read()
+    # no checksum, bit rate of index 8 (a frame of at least 192 bytes), no padding
+    bits = bytes([0xFF, header[1] | 1, 0x80 | header[2] & 0x0C, header[3]])
+    count = sum(1 for _ in _frames(data, start)).to_bytes(4, "big")
+    frame = bits + bytes(_side_info_bytes(bits)) + b"Xing" + COUNT_FLAG + count
+    return io.BytesIO(frame.ljust(_frame_bytes(bits), b"\0") + data[start:])
+
+
+def _tag_bytes(head: bytes) -> int:
+    """Length of the ID3v2 tag in front: 7 bits in each of four bytes."""
+    if not head.startswith(b"ID3") or len(head) < 10:
+        return 0
+    return 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+
+
+def _frames(data: bytes, position: int) -> Iterator[int]:
+    """Start of each whole Layer III frame of the kind of the first; bytes that are none are passed over."""
+    kind = data[position + 1] & 0xFE
+    while 0 <= position < len(data) - 4:
+        length = _frame_bytes(data[position : position + 4])
+        if length and data[position + 1] & 0xFE == kind:
+            if position + length <= len(data):
+                yield position
+            position += length
+        else:
+            position = data.find(b"\xff", position + 1)
+
+
+def _frame_bytes(header: bytes) -> int:
+    """Length of the Layer III frame that begins with these four bytes; 0 if none does."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2 or header[1] & 0x18 == 0x08:
+        return 0
+    version_1, low_rate = header[1] & 0x18 == 0x18, header[1] & 0x18 == 0
+    bit_rate, rate = header[2] >> 4, header[2] >> 2 & 3
+    if bit_rate in (0, 15) or rate == 3:
+        return 0
+    hz = HZ_1[rate] // (1 if version_1 else 4 if low_rate else 2)
+    length = (144000 * KBPS_1[bit_rate] if version_1 else 72000 * KBPS_2[bit_rate]) // hz
+    return length + (header[2] >> 1 & 1)
+
+
+def _side_info_bytes(header: bytes) -> int:
+    """Bytes between the frame's header and where a Xing header stands."""
+    mono = header[3] >> 6 == 3
+    return (17 if mono else 32) if header[1] & 0x18 == 0x18 else (9 if mono else 17)
