@@ -99,9 +99,7 @@ def synth(
 
     with Display() as progress:
         progress.step("synthesise")
-        rows = write_corpus(
-            directory, seed=seed, progress=lambda done, total: progress.update(done, total, f"{done} files")
-        )
+        rows = write_corpus(directory, seed=seed, progress=lambda done, total: progress.update(done, total, "files"))
     counts = {}
     for modality in ("speech", "music"):
         chosen = [row for row in rows if row["modality"] == modality]
@@ -183,7 +181,7 @@ def embed(
     give(as_json, {"store": out, "embedded_now": result.embedded_now, **header}, text)
     if result.over_limit:
         say(
-            f"{out}: {header['rejected']} rejects, --max-rejects allows {cfg.max_rejects}; see {out}/rejects-*.parquet"
+            f"{out}: {header['rejected']} rejects, --max-rejects is {cfg.max_rejects}; see {out}/rejects-*.parquet"
         )
         raise typer.Exit(EXIT_REJECTS)
 

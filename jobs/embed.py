@@ -100,6 +100,6 @@ def _embed(cfg: EmbedConfig, blocks: list[pa.Table], progress: Progress) -> tupl
         for row in counts.iter_rows():
             items += row["items"] + row["rejected"]
             audio_s += row["audio_s"]
-            rate = audio_s / (time.monotonic() - started)
-            progress.update(items, total, f"{audio_s:.0f} audio-s, {rate:.0f} audio-s/s")
+            expected_s = audio_s * total / items  # the manifest need not know how long its items are
+            progress.update(audio_s, expected_s, "audio-s", f"{items} of {total} items")
     return items, audio_s, time.monotonic() - started

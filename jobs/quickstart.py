@@ -55,7 +55,7 @@ def _corpus(root: Path, progress: Progress) -> tuple[Path, Path]:
     manifests = root / "speech.parquet", root / "music.parquet"
     if not all(manifest.exists() for manifest in manifests):
         progress.step("synthesise the embedded corpus")
-        rows = write_corpus(root, seed=0, progress=lambda done, total: progress.update(done, total, f"{done} files"))
+        rows = write_corpus(root, seed=0, progress=lambda done, total: progress.update(done, total, "files"))
         for manifest in manifests:
             chosen = [row for row in rows if row["modality"] == manifest.stem]
             write_manifest(from_rows(chosen, str(root)), manifest)

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from s2m_ray.config import ResourceConfig
 from s2m_ray.errors import ConfigError
@@ -37,14 +39,30 @@ def _connect(address: str) -> None:
         # Logical CPUs: Ray Data's own tasks and the controller of Ray Train want one each beside the workers; with
         # fewer than 4 they wait for each other for ever (measured on 2).
         cores = max(4, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
+        with _without_stderr():
+            ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
         return
     try:
-        ray.init(address=address, **quiet)
+        with _without_stderr():
+            ray.init(address=address, **quiet)
     except (ConnectionError, ValueError) as error:
         raise ConfigError(
             f"resources.address={address}: no Ray cluster answers there: {str(error).splitlines()[0]}"
         ) from None
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Drop what Ray's C++ code says on stderr while it starts ("Set ray log level ..."); errors are raised anyway."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def plan_workers(resources: ResourceConfig, *, at_most: int) -> int:

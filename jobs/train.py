@@ -178,7 +178,7 @@ def _watching(inbox: Any, total: int, progress: Progress) -> Iterator[None]:
     def watch() -> None:
         while not finished.wait(0.5):
             done = ray.get(inbox.total.remote())
-            progress.update(done, total, f"{done} of at most {total} seed-epochs")
+            progress.update(done, total, "epochs", "of all seeds; early stopping ends sooner")
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -187,7 +187,7 @@ def _watching(inbox: Any, total: int, progress: Progress) -> Iterator[None]:
     finally:
         finished.set()
         thread.join()
-        progress.update(total, total, "done")
+        progress.update(total, total, "epochs")
 
 
 def _user_error(error: BaseException | None) -> S2MError | None:

@@ -3,7 +3,7 @@
 import io
 import re
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -77,8 +77,8 @@ def segment(
     return [wave[start : start + window_samples] for start in range(0, len(wave), window_samples)]
 
 
-def _open(uri: str) -> BinaryIO:
-    """Seekable binary stream.
+def _open(uri: str) -> Any:
+    """Seekable binary stream: Python's, or Arrow's, which is not registered as one.
 
     Raises:
         DecodeError: ``missing``, ``unreadable`` or ``empty_file``.

@@ -13,8 +13,8 @@ class Progress(Protocol):
         """A new step of the work begins."""
         ...
 
-    def update(self, done: float, total: float, note: str = "") -> None:
-        """``done`` of ``total`` units of the step, with a note such as a rate."""
+    def update(self, done: float, total: float, unit: str, note: str = "") -> None:
+        """``done`` of ``total`` of ``unit`` (files, audio-s, ...) of the step are there."""
         ...
 
 
@@ -24,7 +24,7 @@ class Silent:
     def step(self, name: str) -> None:
         """Nothing."""
 
-    def update(self, done: float, total: float, note: str = "") -> None:
+    def update(self, done: float, total: float, unit: str, note: str = "") -> None:
         """Nothing."""
 
 
@@ -33,7 +33,8 @@ class Display:
 
     def __init__(self, every_s: float = 10.0) -> None:
         self._every_s = every_s
-        self._name, self._last, self._started = "", 0.0, 0.0
+        self._name, self._said = "", 0.0
+        self._first: tuple[float, float] | None = None  # time and amount of the step's first progress
         self._live = sys.stderr.isatty()
 
     def __enter__(self) -> Self:
@@ -55,19 +56,29 @@ class Display:
 
     def step(self, name: str) -> None:
         """A new step of the work begins."""
-        self._name, self._started, self._last = name, time.monotonic(), time.monotonic()
+        self._name, self._said, self._first = name, time.monotonic(), None
         if self._live:
             self._task = self._bar.add_task(name, total=None, note="")
         else:
             print(f"{name} ...", file=sys.stderr, flush=True)  # noqa: T201
 
-    def update(self, done: float, total: float, note: str = "") -> None:
-        """Show progress, with the time that is left at the rate so far."""
+    def update(self, done: float, total: float, unit: str, note: str = "") -> None:
+        """Show progress, its rate, and the time that is left.
+
+        The rate counts from the first progress on: what comes before it is the start-up of workers, which does not
+        come again.
+        """
         now = time.monotonic()
-        left = (now - self._started) * (total - done) / done if done else 0.0
-        text = f"{note}, {left:.0f} s left" if 0 < done < total else note
+        if self._first is None and done:
+            self._first = (now, done)
+        began, before = self._first or (now, done)
+        text = f"{done:.0f}/{total:.0f} {unit}"
+        if done > before and now > began:
+            rate = (done - before) / (now - began)
+            text += f", {rate:.0f} {unit}/s" + (f", {(total - done) / rate:.0f} s left" if done < total else "")
+        text += f" ({note})" if note else ""
         if self._live:
             self._bar.update(self._task, completed=done, total=total, note=text)
-        elif now - self._last >= self._every_s:
-            self._last = now
-            print(f"{self._name}: {done:.0f}/{total:.0f} {text}", file=sys.stderr, flush=True)  # noqa: T201
+        elif done and now - self._said >= self._every_s:
+            self._said = now
+            print(f"{self._name}: {text}", file=sys.stderr, flush=True)  # noqa: T201

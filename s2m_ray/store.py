@@ -155,7 +155,7 @@ def read_store(path: Path) -> Store:
         table = pa.concat_tables(
             [pq.read_table(part, partitioning=None) for part in parts], promote_options="default"
         )
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise StoreError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     for name in ("item_id", "embedding"):
         if name not in table.column_names:
@@ -170,6 +170,10 @@ def read_store(path: Path) -> Store:
 
 
 def _matrix(column: pa.ChunkedArray, path: Path) -> Float[ndarray, "items dim"]:
+    kind = column.type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not is_list or not pa.types.is_floating(kind.value_type):
+        raise StoreError(f"{path}: column 'embedding' has type {kind}, expected a list of floats")
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()
     if len(lengths) != 1 or not lengths[0]:
         raise StoreError(f"{path}: embeddings of lengths {lengths[:5]}, expected one length above 0 for all")

@@ -19,7 +19,7 @@ CORPORA: dict[str, Callable[..., list[Row]]] = {
 }
 
 
-def import_corpus(corpus: str, root: Path, **options: str) -> pa.Table:
+def import_corpus(corpus: str, root: Path, /, **options: str) -> pa.Table:
     """Manifest of a corpus, with absolute local paths.
 
     Args:

@@ -48,7 +48,9 @@ def rows(root: Path, *, modality: str = "", corpus: str = "", split: str = "", c
         for name in ("item_id", "speaker", "emotion", "text"):  # numbers serve as names in many tables
             if values.get(name) is not None:
                 values[name] = str(values[name])
-        found.append(values | {"uri": resolve(str(values["uri"]), root.parent)})
+        if values["uri"] is not None:  # else the manifest's check names the row
+            values["uri"] = resolve(str(values["uri"]), root.parent)
+        found.append(values)
     return found
 
 

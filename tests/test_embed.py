@@ -1,0 +1,196 @@
+"""The embedding job on Ray: nothing is lost, nothing depends on the workers, and it resumes."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from conftest import tone
+
+from jobs.embed import run
+from s2m_ray.config import AudioConfig, EmbedConfig, ResourceConfig
+from s2m_ray.errors import ConfigError, ManifestError, StoreError
+from s2m_ray.manifest import from_rows, write_manifest
+from s2m_ray.store import read_rejects, read_store
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+AUDIO = AudioConfig(segment_s=0.8)
+
+
+@pytest.fixture(scope="module")
+def manifest(audio_dir, tmp_path_factory) -> Path:
+    """Windows of the six good files, two of each."""
+    rows = [
+        {
+            "item_id": f"{path.stem}/{part}", "uri": str(path), "modality": "speech", "emotion": "sad",
+            "split": "train", "start_s": 0.2 * part, "end_s": None,
+        }
+        for path in sorted(audio_dir.glob("*.wav"))
+        for part in range(2)
+    ]  # fmt: skip
+    path = tmp_path_factory.mktemp("manifest") / "m.csv"
+    write_manifest(from_rows(rows, "test"), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def broken(audio_dir, tmp_path_factory) -> Path:
+    """Two good items, a short one, and one of each way of being no audio."""
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "text.wav").write_text("a note\n")
+    (folder / "empty.wav").touch()
+    soundfile.write(folder / "whole.mp3", tone(440, 4.0, 22050), 22050)
+    (folder / "cut.mp3").write_bytes((folder / "whole.mp3").read_bytes()[:3000])
+    with_nan = tone(440, 1.0)
+    with_nan[5] = np.nan
+    soundfile.write(folder / "nan.wav", with_nan, 16000, subtype="FLOAT")
+    soundfile.write(folder / "tenth.wav", tone(440, 0.1), 16000)
+    names = ("missing.wav", "text.wav", "empty.wav", "cut.mp3", "nan.wav", "tenth.wav")
+    rows = [{"item_id": name, "uri": name, "modality": "speech"} for name in names]
+    for number in (0, 2):
+        uri = str(audio_dir / f"good-{number}.wav")
+        rows.insert(number, {"item_id": f"good-{number}", "uri": uri, "modality": "speech"})
+    path = folder / "broken.jsonl"
+    write_manifest(from_rows(rows, "test"), path)
+    return path
+
+
+REASONS = {"missing.wav": "missing", "text.wav": "not_audio", "empty.wav": "empty_file", "cut.mp3": "truncated",
+           "nan.wav": "not_finite"}  # fmt: skip
+
+
+def config(manifest: Path, out: Path, *, workers: int = 1, batch_s: float = 120.0, **values) -> EmbedConfig:
+    resources = ResourceConfig(workers=workers, batch_s=batch_s, cpus_per_worker=0.5)
+    return EmbedConfig(manifest=manifest, out=out, resources=resources, **{"audio": AUDIO, "shard_items": 3} | values)
+
+
+def content(store: Path) -> pa.Table:
+    return pa.concat_tables(pq.read_table(p, partitioning=None) for p in sorted(store.glob("part-*.parquet")))
+
+
+def checksums(store: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(store.glob("*.parquet"))}
+
+
+@pytest.fixture(scope="module")
+def store(manifest, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("embed") / "store"
+    result = run(config(manifest, out))
+    assert (result.embedded_now, result.over_limit) == (12, False)
+    return out
+
+
+def test_every_item_has_a_vector_of_its_own(store):
+    found = read_store(store)
+    assert found.column("item_id") == [f"good-{number}/{part}" for number in range(6) for part in range(2)]
+    assert found.vectors.dtype == np.float32
+    assert len(np.unique(found.vectors, axis=0)) == 12
+    assert sorted(p.name for p in store.iterdir()) == [
+        "job.json", *(f"part-00000{n}.parquet" for n in range(4)), "store.json"
+    ]  # fmt: skip
+
+
+def test_workers_and_batches_change_no_bit(store, manifest, tmp_path):
+    result = run(config(manifest, tmp_path / "three", workers=3, batch_s=0.5))
+    assert checksums(tmp_path / "three") == checksums(store)
+    assert result.header["space_id"] == read_store(store).space_id
+
+
+def test_shards_change_no_bit_either(store, manifest, tmp_path):
+    run(config(manifest, tmp_path / "one", shard_items=12))
+    assert len(list((tmp_path / "one").glob("part-*"))) == 1
+    assert content(tmp_path / "one").equals(content(store))
+
+
+def test_the_space_is_that_of_encoder_and_audio_settings(store, manifest, tmp_path):
+    other = run(config(manifest, tmp_path / "s", audio=AudioConfig(segment_s=0.7)))
+    assert other.header["space_id"] != read_store(store).space_id
+    assert not np.array_equal(read_store(tmp_path / "s").vectors, read_store(store).vectors)
+
+
+def test_broken_files_are_rejects_with_reasons_and_the_counts_add_up(broken, tmp_path):
+    result = run(config(broken, tmp_path / "s", workers=2))
+    header = result.header
+    assert (header["items"], header["rejected"], result.embedded_now) == (3, 5, 8)
+    assert header["reject_reasons"] == dict.fromkeys(REASONS.values(), 1)
+    assert {r["item_id"]: r["reason"] for r in read_rejects(tmp_path / "s")} == REASONS
+    assert {r["stage"] for r in read_rejects(tmp_path / "s")} == {"decode"}
+    assert read_store(tmp_path / "s").column("item_id") == ["good-0", "good-2", "tenth.wav"]
+    assert result.over_limit  # 5 of 8 are more than 1 %
+
+
+@pytest.mark.parametrize(("limit", "over"), [("4", True), ("5", False), ("62%", True), ("63%", False)])
+def test_the_limit_of_rejects(broken, tmp_path, limit, over):
+    """5 of 8 rows: 62 % are 4.96 items, so at most 4."""
+    cfg = config(broken, tmp_path / "s", shard_items=8, max_rejects=limit)
+    assert run(cfg).over_limit is over
+    again = run(cfg)  # nothing to do, the same verdict
+    assert (again.embedded_now, again.over_limit) == (0, over)
+
+
+def test_the_same_call_again_does_nothing(store, manifest):
+    before = {path.name: path.stat().st_mtime_ns for path in store.iterdir()}
+    result = run(config(manifest, store, workers=2, batch_s=7.0))
+    assert result.embedded_now == 0
+    assert result.header["items"] == 12
+    assert {path.name: path.stat().st_mtime_ns for path in store.iterdir()} == before
+
+
+def test_what_is_missing_is_made_again_and_only_that(broken, tmp_path):
+    """Stopped after the rejects of shard 1 were written, before its part."""
+    cfg = config(broken, tmp_path / "s")
+    run(cfg)
+    sums, rows = checksums(tmp_path / "s"), content(tmp_path / "s")
+    (tmp_path / "s" / "store.json").unlink()
+    (tmp_path / "s" / "part-000001.parquet").unlink()
+    (tmp_path / "s" / ".part-000001.0badcafe.parquet").write_bytes(b"half")
+    kept = (tmp_path / "s" / "part-000000.parquet").stat().st_mtime_ns
+    with pytest.raises(StoreError, match="unfinished"):
+        read_store(tmp_path / "s")
+    result = run(cfg)
+    assert result.embedded_now == 3
+    assert content(tmp_path / "s").equals(rows)
+    assert checksums(tmp_path / "s") == sums
+    assert (tmp_path / "s" / "part-000000.parquet").stat().st_mtime_ns == kept
+    assert result.header["rejected"] == 5
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"audio": AudioConfig(segment_s=0.9)}, r"was started with audio\.segment_s=0\.8, now audio\.segment_s=0\.9"),
+        ({"shard_items": 5}, "was started with shard_items=3, now shard_items=5"),
+    ],
+)
+def test_another_setting_never_shares_the_folder(store, manifest, values, message):
+    before = checksums(store)
+    with pytest.raises(StoreError, match=message):
+        run(config(manifest, store, **values))
+    assert checksums(store) == before
+
+
+def test_another_manifest_never_shares_the_folder(store, broken):
+    with pytest.raises(StoreError, match="was started with manifest_sha256="):
+        run(config(broken, store))
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ({"encoder": "wav2vec9"}, ConfigError, "encoder 'wav2vec9': not known"),
+        ({"workers": 1000}, ConfigError, r"resources\.workers=1000 x 0\.5 CPU \+ 1 for Ray's own tasks = 501 CPUs"),
+    ],
+)
+def test_a_wrong_call_is_refused_before_an_actor_starts(manifest, tmp_path, values, error, message):
+    with pytest.raises(error, match=message):
+        run(config(manifest, tmp_path / "s", **values))
+    assert list(tmp_path.glob("s/part-*")) == []
+
+
+def test_a_manifest_that_is_not_there_leaves_nothing_behind(tmp_path):
+    with pytest.raises(ManifestError, match="no such manifest"):
+        run(config(tmp_path / "none.csv", tmp_path / "s"))
+    assert list(tmp_path.iterdir()) == []
