@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 
 EXIT_INPUT, EXIT_REJECTS, EXIT_INTERRUPTED = 2, 3, 75
+TYPER_INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt
 
 Json = Annotated[bool, typer.Option("--json", help="One line of JSON on stdout; all else goes to stderr.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file with the settings of this command.")]
@@ -76,12 +77,14 @@ def quickstart(
     as_json: Json = False,
 ) -> None:
     """Run the whole path on the embedded (synthetic) corpus: audio to HTML report."""
-    from jobs.quickstart import run
     from s2m_ray.config import parse_seeds
+
+    numbers = parse_seeds(seeds)
+    from jobs.quickstart import run
     from s2m_ray.progress import Display
 
     with Display() as progress:
-        result = run(out, parse_seeds(seeds), progress)
+        result = run(out, numbers, progress)
     text = f"{metrics_table(result.evaluations)}\n\nreport: {result.report}"
     give(as_json, {"report": result.report, "evaluations": result.evaluations}, text)
 
@@ -149,7 +152,13 @@ def manifest(
 def embed(
     manifest: Annotated[Path, typer.Argument(help="Manifest: .parquet, .csv or .jsonl.")],
     out: Annotated[Path, typer.Option(help="Store to write (a folder).")],
-    encoder: Annotated[str | None, typer.Option(help="Encoder; `spectral` needs no download.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Encoder (see `s2m encoders`); `spectral` needs no download.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of a network: float32 or bfloat16.")] = None,
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="torch.compile the network.")
+    ] = None,
     max_rejects: Annotated[
         str | None, typer.Option(help="More rejects than this (a count, or 1%) is exit code 3.")
     ] = None,
@@ -163,8 +172,8 @@ def embed(
     from s2m_ray.config import EmbedConfig, load
 
     cfg = load(
-        EmbedConfig, config, settings or (), manifest=manifest, out=out, encoder=encoder, max_rejects=max_rejects,
-        resources__workers=workers, resources__address=address,
+        EmbedConfig, config, settings or (), manifest=manifest, out=out, encoder=encoder, dtype=dtype,
+        compile=compiled, max_rejects=max_rejects, resources__workers=workers, resources__address=address,
     )  # fmt: skip
     from jobs.embed import run
     from s2m_ray.progress import Display
@@ -176,14 +185,30 @@ def embed(
         say(f"{out}: complete already, nothing to do")
     elif result.embedded_now < header["items"] + header["rejected"]:
         say(f"{out}: resumed, {result.embedded_now} items were missing")
+    for finding in header.get("health", {}).get("findings", ()):
+        say(f"{out}: warning: {finding['text']}")
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(header["reject_reasons"].items()))
     text = f"{out}: {header['items']} items stored, {header['rejected']} rejected{f' ({reasons})' if reasons else ''}"
     give(as_json, {"store": out, "embedded_now": result.embedded_now, **header}, text)
     if result.over_limit:
-        say(
-            f"{out}: {header['rejected']} rejects, --max-rejects is {cfg.max_rejects}; see {out}/rejects-*.parquet"
-        )
+        say(f"{out}: {header['rejected']} rejects, --max-rejects is {cfg.max_rejects}; see {out}/rejects-*.parquet")
         raise typer.Exit(EXIT_REJECTS)
+
+
+@app.command()
+def encoders(as_json: Json = False) -> None:
+    """List the encoders: what they take and give, their licence, and whether they can be loaded here."""
+    from s2m_ray.encoders.catalogue import entries
+
+    found = entries()
+    rows = [["name", "input", "dim", "rate", "licence", "here", "provenance"]]
+    for entry in found:
+        rate = f"{entry['sample_rate']} Hz" if entry["sample_rate"] else "-"
+        rows.append(
+            [entry["name"], entry["input"], str(entry["dim"]), rate, entry["licence"], entry["here"],
+             entry["provenance"]]
+        )  # fmt: skip
+    give(as_json, {"encoders": found}, table(rows))
 
 
 @app.command()
@@ -297,7 +322,10 @@ def exit_codes() -> Iterator[None]:
 def main() -> None:
     """Entry point of ``s2m``."""
     with exit_codes():
-        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        if code == TYPER_INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)
 
 
 if __name__ == "__main__":

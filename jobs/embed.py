@@ -12,8 +12,10 @@ import pyarrow as pa
 from jobs.session import plan_workers, ray_session
 from s2m_ray.config import EmbedConfig
 from s2m_ray.encoders import build_encoder
-from s2m_ray.errors import StoreError
+from s2m_ray.encoders.base import AnyEncoder, max_s, settings
+from s2m_ray.errors import ConfigError, StoreError
 from s2m_ray.files import claim, digest, read_json
+from s2m_ray.health import examine, sample
 from s2m_ray.manifest import read_manifest
 from s2m_ray.progress import Progress, Silent
 from s2m_ray.stages import EmbedShard
@@ -37,33 +39,51 @@ def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
         ConfigError, ManifestError, StoreError: before any actor starts, or when the counts do not add up.
     """
     manifest = read_manifest(cfg.manifest)
-    encoder = build_encoder(cfg.encoder)
+    encoder = build_encoder(cfg.encoder, dtype=cfg.dtype, compile=cfg.compile, device="cpu")
     shard_items = cfg.shard_items or min(256, max(8, manifest.num_rows // 32))
     shards = -(-manifest.num_rows // shard_items)
-    space_id = digest(encoder.space_id, asdict(cfg.audio), "mean over samples")
     job = {
-        "encoder": encoder.name,
-        "space_id": space_id,
+        **_space(encoder, cfg),
         "manifest_sha256": hashlib.sha256(cfg.manifest.read_bytes()).hexdigest(),
         "shard_items": shard_items,
-        "audio": asdict(cfg.audio),
     }
+    network, dim, sample_rate = bool(settings(encoder)), encoder.dim, getattr(encoder, "sample_rate", None)
+    del encoder  # the workers have weights of their own
     claim(cfg.out, job, StoreError)
     allowed = cfg.allowed_rejects(manifest.num_rows)
     missing = [number for number in range(shards) if not shard_path(cfg.out, number).exists()]
     if not missing and (cfg.out / HEADER).exists():
         header = read_json(cfg.out / HEADER, StoreError)
         return EmbedResult(cfg.out, header, 0, header["rejected"] > allowed)
+    (cfg.out / HEADER).unlink(missing_ok=True)  # somebody took shards away: the store is not complete any more
     blocks = [_block(manifest, number, shard_items) for number in missing]
     embedded, audio_s, wall_s = _embed(cfg, blocks, progress or Silent())
     header = job | {
-        "dim": encoder.dim,
-        "sample_rate": encoder.sample_rate,
+        "dim": dim,
+        "sample_rate": sample_rate,
         "manifest": str(cfg.manifest),
         "last_run": {"items": embedded, "audio_s": round(audio_s, 3), "wall_s": round(wall_s, 3)},
+        "health": examine(sample([shard_path(cfg.out, number) for number in range(shards)]), network=network),
     }
     sealed = seal(cfg.out, shards=shards, items=manifest.num_rows, header=header)
     return EmbedResult(cfg.out, sealed, embedded, sealed["rejected"] > allowed)
+
+
+def _space(encoder: AnyEncoder, cfg: EmbedConfig) -> dict[str, Any]:
+    """What the vectors depend on. Texts are not cut, so nothing of ``cfg.audio`` is in theirs.
+
+    Raises:
+        ConfigError: segments are longer than the encoder takes.
+    """
+    used = {"encoder": encoder.name, **settings(encoder)}
+    if encoder.input == "text":
+        return used | {"space_id": digest(encoder.space_id)}
+    if cfg.audio.segment_s > max_s(encoder):
+        raise ConfigError(
+            f"audio.segment_s={cfg.audio.segment_s:g}: encoder '{encoder.name}' takes at most {max_s(encoder):g} s"
+        )
+    space_id = digest(encoder.space_id, asdict(cfg.audio), "mean over samples")
+    return used | {"space_id": space_id, "audio": asdict(cfg.audio)}
 
 
 def _block(manifest: pa.Table, number: int, shard_items: int) -> pa.Table:
@@ -88,10 +108,11 @@ def _embed(cfg: EmbedConfig, blocks: list[pa.Table], progress: Progress) -> tupl
         context.execution_no_progress_timeout_s = 600
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         workers = plan_workers(cfg.resources, at_most=len(blocks))
+        options = {"dtype": cfg.dtype, "compile": cfg.compile, "batch_s": cfg.resources.batch_s}
         # one block a shard, whole (batch_size=None), so that the shard's file is written by the actor that made it
         counts = ray.data.from_arrow(blocks).map_batches(
             EmbedShard,
-            fn_constructor_args=(cfg.out.absolute(), cfg.encoder, cfg.audio, cfg.resources.batch_s),
+            fn_constructor_args=(cfg.out.absolute(), cfg.encoder, cfg.audio, cfg.resources.batch_s, options),
             batch_size=None,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=workers),
@@ -100,6 +121,9 @@ def _embed(cfg: EmbedConfig, blocks: list[pa.Table], progress: Progress) -> tupl
         for row in counts.iter_rows():
             items += row["items"] + row["rejected"]
             audio_s += row["audio_s"]
+            if not audio_s:  # texts
+                progress.update(items, total, "items")
+                continue
             expected_s = audio_s * total / items  # the manifest need not know how long its items are
             progress.update(audio_s, expected_s, "audio-s", f"{items} of {total} items")
     return items, audio_s, time.monotonic() - started

@@ -2,7 +2,10 @@
 
 import logging
 import os
+import signal
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +37,16 @@ def ray_session(resources: ResourceConfig) -> Iterator[None]:
 
 
 def _connect(address: str) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        _init(address)
+    finally:
+        # Ray puts a handler of its own there, which exits with code 15; the caller's knows that the work can resume
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _init(address: str) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == "local":
         # Logical CPUs: Ray Data's own tasks and the controller of Ray Train want one each beside the workers; with
@@ -43,9 +56,12 @@ def _connect(address: str) -> None:
             ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
         return
     try:
+        if address != "auto":  # Ray itself would try for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), timeout=10).close()
         with _without_stderr():
             ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:  # OSError: no such host, refused, timed out
         raise ConfigError(
             f"resources.address={address}: no Ray cluster answers there: {str(error).splitlines()[0]}"
         ) from None

@@ -4,8 +4,7 @@ import hashlib
 import shutil
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ def run(cfg: TrainConfig, progress: Progress | None = None) -> TrainResult:
     splits = split_stores(cfg, stores["speech"], stores["music"])
     settings = {key: value for key, value in to_dict(cfg).items() if key not in ("out", "resources")}
     described = {name: _describe(store) for name, store in stores.items()}
-    claim(cfg.out, {"config": settings, **described}, CheckpointError)
+    again = claim(cfg.out, {"config": settings, **described}, CheckpointError)
     if (cfg.out / HEADER).exists():
         return TrainResult(cfg.out, read_json(cfg.out / HEADER, CheckpointError), ())
     parts = cfg.out / "seeds"
@@ -46,6 +45,8 @@ def run(cfg: TrainConfig, progress: Progress | None = None) -> TrainResult:
     missing = tuple(seed for seed in cfg.seeds if not seed_path(parts, seed).exists())
     started = time.monotonic()
     if missing:
+        kept = f", {len(cfg.seeds) - len(missing)} kept from an earlier run" if again else ""
+        (progress or Silent()).step(f"train {cfg.loss.framework}, {len(missing)} seeds{kept}")
         _train(cfg, missing, parts, progress or Silent())
     header = {
         "config": settings,
@@ -87,7 +88,6 @@ def _describe(store: Store) -> dict[str, Any]:
 
 
 def _train(cfg: TrainConfig, seeds: tuple[int, ...], parts: Path, progress: Progress) -> None:
-    progress.step(f"train {cfg.loss.framework}, {len(seeds)} seeds")
     # Ray's workers run in folders of their own
     cfg = replace(cfg, speech=cfg.speech.absolute(), music=cfg.music.absolute(), out=cfg.out.absolute())
     with ray_session(cfg.resources):
@@ -112,8 +112,7 @@ def _train(cfg: TrainConfig, seeds: tuple[int, ...], parts: Path, progress: Prog
         # what an interrupted run left: Ray would take it up, with its old error
         shutil.rmtree(scratch, ignore_errors=True)
         try:
-            with _watching(inbox, len(seeds) * cfg.fit.epochs, progress):
-                trainer.fit()
+            _fit(trainer, inbox, len(seeds) * cfg.fit.epochs, progress)
         except Exception as error:  # Ray wraps what a worker raised in errors of its own
             raise _user_error(error) or error from None
         finally:
@@ -133,7 +132,10 @@ def _worker(task: dict[str, Any]) -> None:
     context = ray.train.get_context()
     seeds = task["seeds"][context.get_world_rank() :: context.get_world_size()]
     torch.set_num_threads(max(1, int(cfg.resources.cpus_per_worker)))
-    writers = {seed: SummaryWriter(str(cfg.out / "events" / f"seed-{seed}")) for seed in seeds}
+    events = {seed: cfg.out / "events" / f"seed-{seed}" for seed in seeds}
+    for folder in events.values():
+        shutil.rmtree(folder, ignore_errors=True)  # the curves of a run that was stopped
+    writers = {seed: SummaryWriter(str(folder)) for seed, folder in events.items()}
 
     def on_epoch(epoch: int, rows: list[dict[str, float]]) -> None:
         for row in rows:
@@ -168,26 +170,28 @@ class _Inbox:
         return sum(self._done.values())
 
 
-@contextmanager
-def _watching(inbox: Any, total: int, progress: Progress) -> Iterator[None]:
-    """Show the inbox's count while the block runs."""
+def _fit(trainer: Any, inbox: Any, total: int, progress: Progress) -> None:
+    """Run the trainer and show the inbox's count meanwhile.
+
+    The trainer runs in a thread: in the main one it would put its own handler on Ctrl-C, which ends the process with
+    exit code 0.
+    """
     import ray
 
-    finished = threading.Event()
+    outcome: Future[None] = Future()
 
-    def watch() -> None:
-        while not finished.wait(0.5):
-            done = ray.get(inbox.total.remote())
-            progress.update(done, total, "epochs", "of all seeds; early stopping ends sooner")
+    def work() -> None:
+        try:
+            trainer.fit()
+            outcome.set_result(None)
+        except BaseException as error:
+            outcome.set_exception(error)
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        finished.set()
-        thread.join()
-        progress.update(total, total, "epochs")
+    threading.Thread(target=work, daemon=True).start()
+    while not wait([outcome], timeout=0.5).done:
+        progress.update(ray.get(inbox.total.remote()), total, "epochs", "of all seeds; early stopping ends sooner")
+    outcome.result()
+    progress.update(total, total, "epochs")
 
 
 def _user_error(error: BaseException | None) -> S2MError | None:

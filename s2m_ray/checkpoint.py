@@ -79,8 +79,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         model.load_state_dict(load_file(path / WEIGHTS))
     except KeyError as error:
         raise CheckpointError(f"{path / HEADER}: key {error} is missing; was it edited?") from None
+    except (TypeError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        raise CheckpointError(f"{path / HEADER}: not as `s2m train` wrote it: {why}; was it edited?") from None
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path / WEIGHTS}: does not hold the model of {HEADER}: {str(error).splitlines()[0]}"
+            f"{path / WEIGHTS}: does not hold the model of {HEADER}: {str(error).splitlines()[-1].strip()}"
         ) from None
     return Checkpoint(path, model, tuple(header["seeds"]), header)

@@ -62,7 +62,9 @@ class EmbedConfig:
     manifest: Path
     out: Path
     encoder: str = "spectral"
-    max_rejects: str = "1%"  # a count ("20") or a share ("1%") of the manifest; more than that is exit code 3
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of a network's products; part of the space
+    compile: bool = False  # of a network: faster, other rounding; so neither of the two is a resource
+    max_rejects: int | str = "1%"  # a count ("20") or a share ("1%") of the manifest; more than that is exit code 3
     shard_items: int = 0  # the unit of work and of resuming; 0 = a 32nd of the manifest, 8 to 256
     audio: AudioConfig = field(default_factory=AudioConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
@@ -73,7 +75,7 @@ class EmbedConfig:
 
     def allowed_rejects(self, items: int) -> int:
         """``max_rejects`` as a number of items."""
-        text = self.max_rejects.strip()
+        text = str(self.max_rejects).strip()
         try:
             limit = float(text.removesuffix("%"))
         except ValueError:

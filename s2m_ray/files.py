@@ -74,8 +74,8 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
-def claim(folder: Path, job: dict[str, Any], error: type[S2MError]) -> None:
-    """Make the output folder of a job, or take up an unfinished one of the very same job (``job.json``).
+def claim(folder: Path, job: dict[str, Any], error: type[S2MError]) -> bool:
+    """Make the output folder of a job, or take up one of the very same job (``job.json``); True for the latter.
 
     Raises:
         error: the folder was started with other settings, or holds something else.
@@ -85,7 +85,7 @@ def claim(folder: Path, job: dict[str, Any], error: type[S2MError]) -> None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise error(f"{folder}: exists and was not made by this command; choose another --out")
         write_json(path, job)
-        return
+        return False
     before = read_json(path, error)
     old, new = _flat(before), _flat(job)
     changed = next((key for key in sorted(old | new) if old.get(key) != new.get(key)), None)
@@ -94,6 +94,7 @@ def claim(folder: Path, job: dict[str, Any], error: type[S2MError]) -> None:
             f"{folder}: was started with {changed}={old.get(changed)}, now {changed}={new.get(changed)}; two "
             "settings never share an output: choose another --out, or delete this folder"
         )
+    return True
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A part of the train split held out for early stopping, so that the valid split stays untouched."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,8 @@ def split_holdout(
 
     Speech is held out by speaker, named in full (``ravdess/17``) or by the last part (``17``). Music is held out by
     group (column ``speaker``: the game, the artist; else the item itself): of each emotion, the groups in the order
-    of a random stream until ``music_share`` of its items is reached, so that every emotion stays on both sides.
+    of a random stream until ``music_share`` of its items is reached. A group that holds the last items of an emotion
+    stays in train, which so keeps every emotion.
 
     Raises:
         ConfigError: a speaker that the store does not have, or a side of the split would be empty.
@@ -46,18 +48,22 @@ def _is(name: str, speaker: str | None) -> bool:
 
 
 def _held_music(music: Store, share: float) -> np.ndarray:
-    ids, emotions = music.column("item_id"), np.array(music.column("emotion"))
+    ids, emotions = music.column("item_id"), music.column("emotion")
     groups = [group or item for group, item in zip(music.column("speaker"), ids, strict=True)]
     names = sorted(set(groups))
     place = dict(zip(names, rng(HOLDOUT_SEED, "holdout").permutation(len(names)), strict=True))
+    content = {name: Counter[str]() for name in names}
+    for group, emotion in zip(groups, emotions, strict=True):
+        content[group][emotion] += 1
+    total, held = Counter(emotions), Counter[str]()
     held_groups: set[str] = set()
     # rarest emotion first: a group holds pieces of several emotions, and a rare one has few groups to choose from
-    for emotion in sorted(set(emotions), key=lambda tag: (int((emotions == tag).sum()), tag)):
-        members = [group for group, tag in zip(groups, emotions, strict=True) if tag == emotion]
-        wanted = share * len(members)
-        for group in sorted(set(members), key=place.__getitem__):
-            have = sum(member in held_groups for member in members)
-            if have >= wanted or have + members.count(group) >= len(members):
+    for emotion in sorted(total, key=lambda tag: (total[tag], tag)):
+        candidates = [name for name in names if emotion in content[name] and name not in held_groups]
+        for group in sorted(candidates, key=place.__getitem__):
+            if held[emotion] >= share * total[emotion]:
                 break
-            held_groups.add(group)
+            if all(held[tag] + count < total[tag] for tag, count in content[group].items()):
+                held_groups.add(group)
+                held += content[group]
     return np.array([group in held_groups for group in groups])

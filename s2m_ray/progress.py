@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import redirect_stdout
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -29,15 +30,21 @@ class Silent:
 
 
 class Display:
-    """Progress on stderr: rich's bar on a terminal, else a line at the start of a step and every ``every_s``."""
+    """Progress on stderr: rich's bar on a terminal, else a line at the start of a step and every ``every_s``.
+
+    What libraries print meanwhile goes to stderr too (Ray tells of its workers' deaths on stdout): stdout is for the
+    command's result.
+    """
 
     def __init__(self, every_s: float = 10.0) -> None:
         self._every_s = every_s
         self._name, self._said = "", 0.0
         self._first: tuple[float, float] | None = None  # time and amount of the step's first progress
         self._live = sys.stderr.isatty()
+        self._stdout = redirect_stdout(sys.stderr)
 
     def __enter__(self) -> Self:
+        self._stdout.__enter__()
         if self._live:
             from rich.console import Console
             from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -53,6 +60,7 @@ class Display:
     ) -> None:
         if self._live:
             self._bar.stop()
+        self._stdout.__exit__(kind, error, trace)
 
     def step(self, name: str) -> None:
         """A new step of the work begins."""

@@ -151,6 +151,10 @@ def read_store(path: Path) -> Store:
         parts = [path]
     if not parts:
         raise StoreError(f"{path}: holds no Parquet file, expected an embedding store")
+    if header and len(parts) != header.get("shards"):
+        raise StoreError(
+            f"{path}: {len(parts)} shards, but {HEADER} names {header.get('shards')}; run the same `s2m embed` again"
+        )
     try:
         table = pa.concat_tables(
             [pq.read_table(part, partitioning=None) for part in parts], promote_options="default"

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from s2m_ray.config import FitConfig, LossConfig, ModelConfig
 from s2m_ray.emotion import in_order, max_map, similarity
+from s2m_ray.errors import ConfigError
 from s2m_ray.losses import cosine_matrix, emosim_loss, triplet_loss
 from s2m_ray.model import JointModel
 from s2m_ray.relevance import item_coordinates
@@ -92,6 +93,7 @@ def fit(
 
     Raises:
         StoreError, ManifestError: the stores lack an emotion that the label map needs.
+        ConfigError: a seed's valid loss is no longer finite.
     """
     music_tags = in_order(music.column("emotion"))
     label_map = max_map([*speech.column("emotion"), *valid_speech.column("emotion")], music_tags)
@@ -101,9 +103,7 @@ def fit(
     net = JointModel(seeds, speech.vectors.shape[1], music.vectors.shape[1], model.dim)
     net.speech.standardise(speech.vectors)
     net.music.standardise(music.vectors)
-    optimiser = torch.optim.AdamW(
-        net.parameters(), lr=optimisation.lr, weight_decay=optimisation.weight_decay, fused=True
-    )
+    optimiser = _SeedwiseAdamW(net, optimisation)
     steps = max(1, len(speech.vectors) // optimisation.batch_size)
     stop = _EarlyStop(net, len(seeds), optimisation)
     result = Fit(net, seeds, label_map, stop.best_epoch)
@@ -112,18 +112,23 @@ def fit(
         train_loss = torch.zeros(len(seeds))
         net.train()
         for step in range(steps):
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(epoch + step / steps, optimisation)
+            lr = learning_rate(epoch + step / steps, optimisation)
             value = _train_loss(net, train_pairs, draws, step, loss)
-            optimiser.zero_grad(set_to_none=True)
+            net.zero_grad(set_to_none=True)
             value.sum().backward()
-            optimiser.step()
+            optimiser.step(lr)
             train_loss += value.detach() / steps
         valid_loss = _valid_loss(net, valid_pairs, len(seeds), optimisation, loss)
         rows = [
-            {"epoch": epoch, "seed": seed, "train_loss": t, "valid_loss": v, "lr": group["lr"]}
+            {"epoch": epoch, "seed": seed, "train_loss": t, "valid_loss": v, "lr": lr}
             for seed, t, v in zip(seeds, train_loss.tolist(), valid_loss.tolist(), strict=True)
         ]
+        for row, running in zip(rows, stop.running, strict=True):
+            if running and not math.isfinite(row["valid_loss"]):
+                raise ConfigError(
+                    f"fit: the valid loss of seed {row['seed']} is {row['valid_loss']} in epoch {epoch}, expected a "
+                    f"finite value; is fit.lr={optimisation.lr:g} or loss.emo_lambda={loss.emo_lambda:g} too large?"
+                )
         result.history += [row for row, running in zip(rows, stop.running, strict=True) if running]
         on_epoch(epoch, rows)
         if stop.after(epoch, valid_loss):
@@ -138,6 +143,29 @@ def learning_rate(epoch: float, cfg: FitConfig) -> float:
         return cfg.lr * epoch / cfg.warmup_epochs
     progress = (epoch - cfg.warmup_epochs) / max(1, cfg.epochs - cfg.warmup_epochs)
     return cfg.min_lr + (cfg.lr - cfg.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class _SeedwiseAdamW:
+    """AdamW over each seed's slice of each parameter, as a tensor of its own that shares the parameter's memory.
+
+    The kernel rounds the last numbers of a tensor, those behind a whole vector register, in another way than the
+    rest, and which numbers are the last must not depend on how many seeds are trained side by side.
+    """
+
+    def __init__(self, net: nn.Module, cfg: FitConfig) -> None:
+        self._slices = [(value, value.detach().unbind()) for value in net.parameters()]
+        leaves = [leaf for _, slices in self._slices for leaf in slices]
+        self._adamw = torch.optim.AdamW(leaves, lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True)
+
+    def step(self, lr: float) -> None:
+        """One update from the gradients of the whole parameters."""
+        for group in self._adamw.param_groups:
+            group["lr"] = lr
+        for value, slices in self._slices:
+            assert value.grad is not None
+            for leaf, gradient in zip(slices, value.grad, strict=True):
+                leaf.grad = gradient
+        self._adamw.step()
 
 
 class _EpochDraws:

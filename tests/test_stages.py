@@ -22,7 +22,7 @@ RATE = 1000
 class FakeEncoder:
     """Two exact statistics in place of a network; notes how many waveforms came at once."""
 
-    name, sample_rate, dim, space_id = "fake", RATE, 2, "fake-1"
+    name, input, sample_rate, dim, space_id = "fake", "audio", RATE, 2, "fake-1"
 
     def __init__(self):
         self.calls = []
@@ -150,5 +150,5 @@ def test_the_batch_changes_no_bit_of_a_vector(audio_dir, tmp_path):
 
 
 def test_an_unknown_encoder_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="encoder 'wav2vec9': not known, expected one of spectral"):
+    with pytest.raises(ConfigError, match="encoder 'wav2vec9': not known, expected one of"):
         EmbedShard(tmp_path, "wav2vec9", AudioConfig(), 10.0)

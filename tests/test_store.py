@@ -190,9 +190,14 @@ def test_a_file_is_whole_or_not_there(tmp_path):
         assert temporary.parent == path.parent  # a rename across file systems would not be atomic
         assert temporary.suffix == ".txt"
     assert path.read_text() == "new"
-    with pytest.raises(RuntimeError, match="half way"), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("half way")
+
+    def stopped_half_way():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        stopped_half_way()
     assert path.read_text() == "new"
     assert [entry.name for entry in path.parent.iterdir()] == ["a.txt"]
 

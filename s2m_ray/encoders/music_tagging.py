@@ -101,7 +101,7 @@ class MusicTaggingTransformer(nn.Module):
     min_samples = 3 * HOP  # four mel frames, which the two poolings over time make one frame
     max_samples: int | None  # as far as the position table reaches; None: any length
 
-    def __init__(self, pooling: Pooling = "first", *, seed: int = 0) -> None:
+    def __init__(self, pooling: str = "first", *, seed: int = 0) -> None:
         super().__init__()
         if pooling not in get_args(Pooling):
             raise ConfigError(f"pooling='{pooling}': not known, expected one of {', '.join(get_args(Pooling))}")

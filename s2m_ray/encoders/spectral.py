@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -70,6 +70,7 @@ class SpectralEncoder:
     """
 
     name = "spectral"
+    input: Literal["audio"] = "audio"
 
     def __init__(self, config: SpectrumConfig | None = None) -> None:
         self.config = config or SpectrumConfig()

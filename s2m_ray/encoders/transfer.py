@@ -131,7 +131,7 @@ class TransferNetwork(nn.Module):
     min_samples = 30 * HOP  # 31 frames: one block
     dim: int
 
-    def __init__(self, embedding: Embedding = "latent", *, seed: int = 0) -> None:
+    def __init__(self, embedding: str = "latent", *, seed: int = 0) -> None:
         super().__init__()
         if embedding not in get_args(Embedding):
             known = ", ".join(get_args(Embedding))

@@ -14,10 +14,10 @@ EMOTIONS = ("angry", "happy", "sad")  # tags of speech and of music: each maps t
 Rows = list[dict[str, Any]]
 
 
-def clusters(emotions: Sequence[str], dim: int, *, draw: int, spread: float = 0.4) -> np.ndarray:
-    """One vector an item, around a centre of its emotion; the centres are the same for every ``draw``."""
+def clusters(emotions: Sequence[str], dim: int, *, modality: str, draw: int, spread: float = 0.4) -> np.ndarray:
+    """One vector an item around a centre of its emotion; each modality has centres of its own."""
     names = sorted(set(emotions))
-    centres = np.random.default_rng([dim, 99]).normal(size=(len(names), dim))
+    centres = np.random.default_rng([dim, len(modality)]).normal(size=(len(names), dim))
     noise = np.random.default_rng(draw).normal(size=(len(emotions), dim))
     return (centres[[names.index(e) for e in emotions]] + spread * noise).astype(np.float32)
 
@@ -39,14 +39,23 @@ def store(items: Rows, vectors: np.ndarray, *, space_id: str = "space", path: st
     return Store(Path(path), pa.Table.from_pylist(items), vectors.astype(np.float32), space_id, "toy")
 
 
-def toy(modality: str, split: str, count: int, *, dim: int = 8, shuffled: bool = False) -> Store:
-    """A separable store of one split; ``shuffled`` gives the vectors to items of other emotions."""
+def toy(modality: str, split: str, count: int, *, dim: int = 8, informative: bool = True) -> Store:
+    """A store of one split: separable clusters, or noise that knows nothing of the emotions."""
     items = rows(modality, split, count)
     draw = sum(map(ord, modality + split))
-    vectors = clusters([item["emotion"] for item in items], dim, draw=draw)
-    if shuffled:
-        vectors = vectors[np.random.default_rng(draw + 1).permutation(count)]
+    vectors = clusters([item["emotion"] for item in items], dim, modality=modality, draw=draw)
+    if not informative:
+        vectors = np.random.default_rng(draw).normal(size=(count, dim)).astype(np.float32)
     return store(items, vectors, space_id=f"{modality}-space", path=modality)
+
+
+def four(*, dim: int = 8, informative: bool = True) -> tuple[Store, Store, Store, Store]:
+    """Speech and music to train on, speech and music to stop early by: the order in which ``fit`` takes them."""
+    sizes = (("speech", "train", 40), ("music", "train", 30), ("speech", "valid", 20), ("music", "valid", 15))
+    train_speech, train_music, valid_speech, valid_music = (
+        toy(modality, split, count, dim=dim, informative=informative) for modality, split, count in sizes
+    )
+    return train_speech, train_music, valid_speech, valid_music
 
 
 def join(stores: Sequence[Store]) -> Store:

@@ -1,0 +1,127 @@
+"""Text models of the Hugging Face hub as encoders.
+
+The paper's text encoder is DistilBERT's first token of the last layer (fact sheet ``speech-to-music.md``, B3).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy import ndarray
+from torch import Tensor, nn
+
+from s2m_ray.encoders.hub import plain_json
+from s2m_ray.encoders.hub_files import AUDIO_MODELS, CONFIG, attempt, find_model, load_pretrained
+from s2m_ray.encoders.network import VERSION, Runner, weights_sha256
+from s2m_ray.encoders.spec import Execution, Spec
+from s2m_ray.errors import CheckpointError, ConfigError
+from s2m_ray.files import digest, read_json
+
+POOLINGS = ("first", "mean")
+TOKENS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model")
+BATCH_TOKENS = 16384  # in one forward pass on CUDA: 32 texts of the longest kind, 512 tokens
+
+
+class HubText(nn.Module):
+    """A text model with pooling behind it; the forward pass stays differentiable.
+
+    Args:
+        pooling: ``first`` token or ``mean`` over the tokens (those that mark begin and end among them).
+    """
+
+    def __init__(self, model: nn.Module, *, pooling: str = "first") -> None:
+        super().__init__()
+        assert pooling in POOLINGS, pooling
+        self.model, self.pooling = model, pooling
+        config: Any = model.config
+        self.dim: int = config.hidden_size
+
+    def forward(self, tokens: Int[Tensor, "batch tokens"]) -> Float[Tensor, "batch dim"]:
+        """Vectors of token sequences of one length: no padding, so the mask that some models ask for is of ones."""
+        hidden = self.model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
+        return hidden[:, 0] if self.pooling == "first" else hidden.mean(dim=1)
+
+
+class HubTextEncoder:
+    """Encoder of a hub text model: ``hf-text:NAME?pooling=mean``, or its folder.
+
+    A text's vector depends on nothing but the text: texts of equally many tokens go together, without padding, and
+    on the CPU each goes alone (see :class:`Runner`). Texts are cut at the model's limit, as in the original.
+
+    Without ``pooling`` a model that says its own (sentence-transformers do) gets that one, any other ``first``.
+
+    Raises:
+        ConfigError: no text model, or an unknown option.
+        CheckpointError: the folder cannot be had or is not whole.
+    """
+
+    input: Literal["text"] = "text"
+
+    def __init__(self, spec: Spec, execution: Execution) -> None:
+        from transformers import AutoConfig, AutoTokenizer
+
+        spec.choose(pooling=POOLINGS, revision=None)
+        folder = find_model(spec)
+        config = attempt(AutoConfig.from_pretrained, folder, CONFIG)
+        if config.model_type in AUDIO_MODELS or config.is_encoder_decoder or not hasattr(config, "vocab_size"):
+            raise ConfigError(
+                f"{folder}: model_type '{config.model_type}', expected an encoder of text, such as BERT"
+            )
+        self._tokenizer = attempt(AutoTokenizer.from_pretrained, folder, "tokenizer")
+        self._limit = _limit(folder, config, self._tokenizer)
+        network = HubText(load_pretrained(folder, config), pooling=spec.options.get("pooling") or _own(folder))
+        self.name, self.dim = spec.text, network.dim
+        self.settings = {"dtype": execution.dtype, "compile": execution.compile}
+        self._recipe = {
+            "config": plain_json(folder / CONFIG),
+            "tokens": {name: _sha256(folder / name) for name in TOKENS if (folder / name).is_file()},
+            "limit": self._limit,
+            "pooling": network.pooling,
+        }
+        self._run = Runner(network, execution)
+        self.device = self._run.device
+
+    @property
+    def network(self) -> nn.Module:
+        """The torch module."""
+        return self._run.network
+
+    @cached_property
+    def space_id(self) -> str:
+        """Hash of the weights, the tokenizer's files, the pooling and the dtype."""
+        return f"text-{digest(VERSION, weights_sha256(self.network), self._recipe, self.settings['dtype'])}"
+
+    def encode_text(self, texts: Sequence[str]) -> Float[ndarray, "items dim"]:
+        """One float32 vector per text."""
+        if not texts:
+            return np.empty((0, self.dim), np.float32)
+        rows = [
+            torch.tensor(self._tokenizer(text, truncation=True, max_length=self._limit)["input_ids"])
+            for text in texts
+        ]
+        return self._run(rows, BATCH_TOKENS)
+
+
+def _limit(folder: Path, config: Any, tokenizer: Any) -> int:
+    """Most tokens of a text: the least of what tokenizer, network and sentence-transformers say."""
+    positions = getattr(config, "max_position_embeddings", None) or 512
+    if "roberta" in config.model_type or config.model_type in ("camembert", "mpnet"):
+        positions -= config.pad_token_id + 1  # their positions begin behind the padding's
+    said = folder / "sentence_bert_config.json"
+    own = read_json(said, CheckpointError).get("max_seq_length") if said.is_file() else None
+    return min(positions, tokenizer.model_max_length, own or positions)
+
+
+def _own(folder: Path) -> str:
+    path = folder / "1_Pooling" / CONFIG
+    says = read_json(path, CheckpointError) if path.is_file() else {}
+    return "mean" if says.get("pooling_mode_mean_tokens") else "first"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

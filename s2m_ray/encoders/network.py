@@ -1,0 +1,182 @@
+"""Torch networks as encoders: equal lengths together, nothing padded, so that nobody's vector depends on others."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from typing import Literal, Protocol, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor, nn
+
+from s2m_ray.encoders.spec import Execution
+from s2m_ray.errors import ConfigError, DecodeError
+from s2m_ray.files import digest
+
+VERSION = 1  # raise it whenever this file changes a vector: stores of different spaces are never mixed
+
+
+class AudioNetwork(Protocol):
+    """Torch module that ``NetworkEncoder`` takes; its forward pass stays differentiable, for fine-tuning.
+
+    It may have ``max_samples`` (int or None): the longest waveform that it takes.
+    """
+
+    sample_rate: int
+    dim: int
+    min_samples: int  # what is shorter is padded with zeros at its end
+
+    def __call__(self, waves: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
+        """Vectors of waveforms of one length."""
+        ...
+
+
+class Runner:
+    """Runs a network on rows of unequal lengths, those of one length together and none of them padded.
+
+    On the CPU every row goes alone: torch's kernels may give other bits for other batch sizes (measured: up to 7e-7
+    in one of four families), and rows of 10 s gain nothing from company (measured: wav2vec2-base, 9.2 s of CPU time
+    for four alone, 9.0 s together). So there a vector depends on its row alone, bit for bit at one number of threads
+    (measured: wav2vec2, two threads in place of one, 8e-7). On CUDA up to ``budget`` samples go together, TF32 is
+    off and kernels are deterministic; other batch sizes move a vector by rounding.
+
+    Args:
+        network: Is put in eval mode and moved to the device.
+        execution: ``dtype`` bfloat16 is autocast: weights stay float32, matrix products are bfloat16. ``compile``
+            makes one graph for all lengths: a graph for each would take minutes for speech, and graphs for some of
+            them would make a vector depend on what came before it.
+
+    Raises:
+        ConfigError: CUDA is asked for and not there.
+    """
+
+    def __init__(self, network: nn.Module, execution: Execution) -> None:
+        cuda = torch.cuda.is_available()
+        if execution.device == "cuda" and not cuda:
+            raise ConfigError("device=cuda: torch sees no CUDA device here, expected cpu or auto")
+        self.device = "cuda" if cuda and execution.device != "cpu" else "cpu"
+        self.dtype = execution.dtype
+        self.network = network.eval().to(self.device)
+        call = torch.compile(self.network, dynamic=True) if execution.compile else self.network
+        self._call = cast(Callable[[Tensor], Tensor], call)
+
+    def __call__(self, rows: Sequence[Tensor], budget: int) -> Float[ndarray, "rows dim"]:
+        """One float32 vector a row, in the order of ``rows`` (at least one).
+
+        Args:
+            budget: Sum of the lengths in one forward pass, on CUDA; a row always fits.
+        """
+        lengths = defaultdict(list)
+        for index, row in enumerate(rows):
+            lengths[len(row)].append(index)
+        found: dict[int, Tensor] = {}
+        for length, indices in lengths.items():
+            together = max(1, budget // length) if self.device == "cuda" else 1
+            for start in range(0, len(indices), together):
+                chosen = indices[start : start + together]
+                batch = torch.stack([rows[index] for index in chosen])
+                found |= zip(chosen, self.forward(batch).cpu(), strict=True)
+        return torch.stack([found[index] for index in range(len(rows))]).numpy()
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Vectors of rows of one length, float32; a batch that does not fit into the GPU's memory is halved.
+
+        Raises:
+            ConfigError: a single row does not fit.
+        """
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(torch.inference_mode())
+                if self.dtype == "bfloat16":
+                    stack.enter_context(torch.autocast(self.device, torch.bfloat16))
+                if self.device == "cuda":
+                    flags = {"enabled": True, "deterministic": True, "allow_tf32": False}
+                    stack.enter_context(torch.backends.cudnn.flags(**flags))
+                return self._call(batch.to(self.device)).float()
+        except torch.OutOfMemoryError:
+            pass  # the retry stands outside, where the error no longer holds the tensors of the failed pass
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+        if len(batch) == 1:
+            raise ConfigError(
+                f"one row of {batch.shape[1]} values does not fit into the memory of the device; make segments "
+                "shorter (--set audio.segment_s=5), or use fewer workers a device"
+            )
+        half = len(batch) // 2
+        return torch.cat([self.forward(batch[:half]), self.forward(batch[half:])])
+
+
+class NetworkEncoder:
+    """An audio network as an encoder.
+
+    A waveform's vector depends on nothing but the waveform: see :class:`Runner`.
+
+    Args:
+        recipe: What makes the vectors beside the weights (preprocessing, layer, pooling), as JSON values.
+    """
+
+    input: Literal["audio"] = "audio"
+
+    def __init__(
+        self, network: AudioNetwork, *, name: str, recipe: Mapping[str, object], execution: Execution
+    ) -> None:
+        assert isinstance(network, nn.Module)
+        self.name, self.sample_rate, self.dim = name, network.sample_rate, network.dim
+        self.settings = {"dtype": execution.dtype, "compile": execution.compile}
+        self._min_samples = network.min_samples
+        self._max_samples: int | None = getattr(network, "max_samples", None)
+        self._recipe = dict(recipe) | {"sample_rate": self.sample_rate, "min_samples": self._min_samples}
+        self._budget = round(execution.batch_s * self.sample_rate)
+        self._run = Runner(network, execution)
+        self.device = self._run.device
+
+    @property
+    def network(self) -> nn.Module:
+        """The torch module."""
+        return self._run.network
+
+    @property
+    def max_s(self) -> float:
+        """Longest waveform in seconds; infinity if there is no limit."""
+        return self._max_samples / self.sample_rate if self._max_samples else float("inf")
+
+    @cached_property
+    def space_id(self) -> str:
+        """Hash of the weights, of the recipe and of the dtype: a vector in bfloat16 is another one."""
+        return f"network-{digest(VERSION, weights_sha256(self.network), self._recipe, self.settings['dtype'])}"
+
+    def encode(self, waveforms: Sequence[Float[ndarray, " _"]]) -> Float[ndarray, "items dim"]:
+        """One float32 vector per mono waveform at ``sample_rate``; lengths may differ.
+
+        Raises:
+            DecodeError: a waveform is empty, too long, or has a value that is not finite.
+        """
+        if not waveforms:
+            return np.empty((0, self.dim), np.float32)
+        return self._run([self._row(wave) for wave in waveforms], self._budget)
+
+    def _row(self, wave: Float[ndarray, " samples"]) -> Tensor:
+        if len(wave) == 0:
+            raise DecodeError("empty: waveform without samples, expected at least one")
+        if not np.isfinite(wave).all():
+            raise DecodeError("not_finite: waveform has NaN or infinity, expected finite values")
+        if self._max_samples is not None and len(wave) > self._max_samples:
+            raise DecodeError(
+                f"too_long: {len(wave) / self.sample_rate:.2f} s, {self.name} takes at most {self.max_s:g} s"
+            )
+        missing = max(0, self._min_samples - len(wave))
+        return torch.from_numpy(np.pad(np.asarray(wave, np.float32), (0, missing)))
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """SHA-256 over names, types, shapes and bytes of all parameters and persistent buffers, in order of the names."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
+        # as bytes, because numpy has no bfloat16
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()

@@ -1,0 +1,103 @@
+"""Names of encoders, such as ``hf:facebook/wav2vec2-base-960h?layer=9&pooling=mean``, and how a network is run."""
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import parse_qsl
+
+from s2m_ray.errors import CheckpointError, ConfigError
+
+Dtype = Literal["float32", "bfloat16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The parts of an encoder's name: ``family:target?option=value&option=value``."""
+
+    text: str
+    family: str  # empty: the target stands alone
+    target: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str, families: Collection[str]) -> "Spec":
+        """Parts of a name. A name with none of the ``families`` in front is a target without a family.
+
+        Raises:
+            ConfigError: an option is not ``option=value``, or is given twice.
+        """
+        head, _, query = text.partition("?")
+        try:
+            pairs = parse_qsl(query, strict_parsing=True, keep_blank_values=True) if query else []
+        except ValueError:
+            raise ConfigError(f"encoder '{text}': options '{query}', expected option=value&option=value") from None
+        if len(dict(pairs)) != len(pairs):
+            raise ConfigError(f"encoder '{text}': an option is given twice, expected each once")
+        family, _, target = head.partition(":")
+        if family not in families:
+            family, target = "", head
+        return cls(text, family, target, dict(pairs))
+
+    def choose(self, **allowed: Collection[str] | None) -> dict[str, str]:
+        """The options that are given.
+
+        Args:
+            allowed: Values of each option that there is; None: any.
+
+        Raises:
+            ConfigError: an unknown option (with the nearest known one) or value.
+        """
+        for key, value in self.options.items():
+            if key not in allowed:
+                near = difflib.get_close_matches(key, allowed, n=1)
+                known = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(allowed) or 'none'}"
+                raise ConfigError(f"encoder '{self.text}': unknown option '{key}'; {known}")
+            values = allowed[key]
+            if values is not None and value not in values:
+                raise ConfigError(
+                    f"encoder '{self.text}': {key}={value}, expected one of {', '.join(values)} for this encoder"
+                )
+        return dict(self.options)
+
+    def integer(self, key: str) -> int | None:
+        """An option that is a whole number; None if it is not given.
+
+        Raises:
+            ConfigError: it is something else.
+        """
+        value = self.options.get(key)
+        try:
+            return None if value is None else int(value)
+        except ValueError:
+            raise ConfigError(f"encoder '{self.text}': {key}={value}, expected a whole number") from None
+
+    def file(self) -> Path:
+        """The target as a file.
+
+        Raises:
+            ConfigError: there is no target.
+            CheckpointError: there is no such file.
+        """
+        if not self.target:
+            raise ConfigError(f"encoder '{self.text}': expected {self.family}:/path/to/checkpoint")
+        path = Path(self.target).expanduser()
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such checkpoint, needed by encoder '{self.text}'")
+        return path
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a network is run.
+
+    ``dtype`` changes numbers and is part of ``space_id``. ``compile`` changes them by rounding only, so it is not,
+    but no store mixes the two. ``device`` and ``batch_s`` are resources.
+    """
+
+    dtype: Dtype = "float32"
+    device: Device = "auto"
+    compile: bool = False
+    batch_s: float = 120.0  # audio-seconds in one forward pass, on CUDA

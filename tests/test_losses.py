@@ -1,0 +1,128 @@
+"""Losses by hand, and against nested loops."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from s2m_ray.losses import cosine_matrix, emosim_loss, triplet_loss
+
+VALUES = st.floats(-1, 1, width=32)
+
+
+def matrix(data: st.DataObject, *shape: int) -> np.ndarray:
+    count = int(np.prod(shape))
+    return np.array(data.draw(st.lists(VALUES, min_size=count, max_size=count))).reshape(shape)
+
+
+def whole(data: st.DataObject, below: int, *shape: int) -> np.ndarray:
+    count = int(np.prod(shape))
+    return np.array(data.draw(st.lists(st.integers(0, below - 1), min_size=count, max_size=count))).reshape(shape)
+
+
+def test_cosine_matrix_golden() -> None:
+    a = torch.tensor([[[1.0, 0.0], [0.6, 0.8]]])
+    b = torch.tensor([[[0.0, 1.0], [0.8, 0.6]]])
+    # rows are of a, columns of b: (1,0).(0,1) = 0, (1,0).(.8,.6) = .8, (.6,.8).(0,1) = .8, (.6,.8).(.8,.6) = .96
+    torch.testing.assert_close(cosine_matrix(a, b), torch.tensor([[[0.0, 0.8], [0.8, 0.96]]]))
+
+
+def test_triplet_loss_golden() -> None:
+    cosine = torch.tensor([[[0.6, 0.0], [0.9, 0.2]]])
+    negative, both = torch.tensor([[1, 0]]), torch.tensor([[True, True]])
+    # .7 - .6 + 0 = .1 and .7 - .2 + .9 = 1.4
+    assert triplet_loss(cosine, negative, both, margin=0.7).item() == pytest.approx(0.75)
+    # a margin of .5: -.1, which counts 0, and 1.2
+    assert triplet_loss(cosine, negative, both, margin=0.5).item() == pytest.approx(0.6)
+
+
+def test_a_row_without_a_negative_counts_0() -> None:
+    cosine = torch.tensor([[[0.6, 0.0], [0.9, 0.2]]], requires_grad=True)
+    loss = triplet_loss(cosine, torch.tensor([[1, 0]]), torch.tensor([[True, False]]), margin=0.7)
+    assert loss.item() == pytest.approx(0.05)  # (.1 + 0) / 2
+    loss.sum().backward()
+    assert cosine.grad is not None
+    torch.testing.assert_close(cosine.grad, torch.tensor([[[-0.5, 0.5], [0.0, 0.0]]]))
+
+
+@given(st.data(), st.integers(1, 3), st.integers(1, 5), st.sampled_from([0.2, 0.4, 2.0]))
+def test_triplet_loss_is_the_loop(data: st.DataObject, seeds: int, batch: int, margin: float) -> None:
+    cosine, negative, has = (
+        matrix(data, seeds, batch, batch),
+        whole(data, batch, seeds, batch),
+        whole(data, 2, seeds, batch),
+    )
+    found = triplet_loss(
+        torch.tensor(cosine, dtype=torch.float32), torch.tensor(negative), torch.tensor(has) == 1, margin=margin
+    )
+    for s in range(seeds):
+        total = 0.0
+        for i in range(batch):
+            if has[s, i]:
+                total += max(0.0, margin - cosine[s, i, i] + cosine[s, i, negative[s, i]])
+        assert found[s].item() == pytest.approx(total / batch, abs=1e-5)
+
+
+# Section C6 of the sheet
+SHEET_TARGET = torch.tensor([[[1.0, 0.5, 0.5, 0.2], [0.3, 0.9, 0.9, 0.3]]])
+SHEET_COSINE = torch.tensor([[[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]]])
+
+
+def square(rows: torch.Tensor) -> torch.Tensor:
+    """The sheet's 2 x 4 matrices as 4 x 4: rows twice, which changes no mean."""
+    return torch.cat([rows, rows], dim=1)
+
+
+def test_emosim_gives_the_value_of_the_sheet() -> None:
+    # columns 1 and 2 of the target are equal: the first members of the distinct columns are 0, 1 and 3
+    loss = emosim_loss(square(SHEET_COSINE), square(SHEET_TARGET), torch.tensor([[0, 1, 3]]), torch.ones(1, 3) == 1)
+    assert loss.item() == pytest.approx(0.2200, abs=1e-6)
+
+
+def test_emosim_leaves_out_an_emotion_that_the_batch_lacks() -> None:
+    columns, present = torch.tensor([[0, 0, 1, 3]]), torch.tensor([[True, False, True, True]])
+    loss = emosim_loss(square(SHEET_COSINE), square(SHEET_TARGET), columns, present)
+    assert loss.item() == pytest.approx(0.2200, abs=1e-6)
+
+
+@given(st.data(), st.integers(1, 3), st.integers(1, 5), st.integers(1, 4))
+def test_emosim_is_the_loop(data: st.DataObject, seeds: int, batch: int, tags: int) -> None:
+    cosine, target = matrix(data, seeds, batch, batch), matrix(data, seeds, batch, batch)
+    columns, present = whole(data, batch, seeds, tags), whole(data, 2, seeds, tags)
+    present[:, 0] = 1  # a batch has at least one emotion
+    found = emosim_loss(
+        torch.tensor(cosine, dtype=torch.float32), torch.tensor(target, dtype=torch.float32), torch.tensor(columns),
+        torch.tensor(present) == 1,
+    )  # fmt: skip
+    for s in range(seeds):
+        squares = [
+            (cosine[s, i, columns[s, t]] - target[s, i, columns[s, t]]) ** 2
+            for i in range(batch)
+            for t in range(tags)
+            if present[s, t]
+        ]
+        assert found[s].item() == pytest.approx(sum(squares) / len(squares), abs=1e-5)
+
+
+def test_emosim_moves_only_the_columns_that_stand_for_an_emotion() -> None:
+    cosine = square(SHEET_COSINE).requires_grad_()
+    emosim_loss(cosine, square(SHEET_TARGET), torch.tensor([[0, 2]]), torch.tensor([[True, False]])).sum().backward()
+    assert cosine.grad is not None
+    # mean of squares over 4 rows and 1 emotion: 2 * (.1 - 1) / 4 and 2 * (.5 - .3) / 4
+    torch.testing.assert_close(cosine.grad[0, :, 0], torch.tensor([-0.45, 0.1, -0.45, 0.1]))
+    assert not cosine.grad[0, :, 1:].any()
+
+
+def test_gradients_are_finite_where_vectors_are_equal_opposite_or_zero() -> None:
+    a = torch.tensor([[[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]]], requires_grad=True)
+    b = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]], requires_grad=True)
+    cosine = cosine_matrix(functional.normalize(a, dim=-1), functional.normalize(b, dim=-1))
+    negative, has = torch.tensor([[1, 2, 0]]), torch.tensor([[True, True, False]])
+    loss = triplet_loss(cosine, negative, has, margin=0.4)
+    loss = loss + emosim_loss(cosine, torch.ones(1, 3, 3), torch.tensor([[0, 2]]), torch.ones(1, 2) == 1)
+    loss.sum().backward()
+    for tensor in (a, b):
+        assert tensor.grad is not None
+        assert torch.isfinite(tensor.grad).all()

@@ -1,0 +1,208 @@
+"""The training job on Ray: what it writes depends on the stores and the settings alone."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from toy_stores import join, toy, write_foreign, write_sealed
+
+from jobs.evaluate import run as evaluate
+from jobs.train import run
+from s2m_ray.checkpoint import HEADER, HISTORY, WEIGHTS, read_checkpoint, seed_path
+from s2m_ray.config import (
+    EvalConfig,
+    FitConfig,
+    HoldoutConfig,
+    LossConfig,
+    ModelConfig,
+    ResourceConfig,
+    TrainConfig,
+)
+from s2m_ray.errors import CheckpointError, ConfigError, StoreError
+from s2m_ray.store import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZES = {"speech": {"train": 40, "valid": 20, "test": 20}, "music": {"train": 30, "valid": 15, "test": 15}}
+FIT = FitConfig(batch_size=16, epochs=6, warmup_epochs=1, lr=1e-2, patience=6, valid_triplets=32)
+
+
+def whole(modality: str) -> Store:
+    """All three splits; 12 inputs, so that weights do not fill whole vector registers."""
+    return join([toy(modality, split, count, dim=12) for split, count in SIZES[modality].items()])
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("stores")
+    return {modality: write_sealed(folder / modality, whole(modality)) for modality in SIZES}
+
+
+def config(stores: dict[str, Path], out: Path, *, workers: int = 1, **changes: Any) -> TrainConfig:
+    given = {"seeds": (5, 0, 2), "model": ModelConfig(dim=8), "loss": LossConfig(), "fit": FIT} | changes
+    return TrainConfig(**stores, out=out, resources=ResourceConfig(workers=workers), **given)
+
+
+@pytest.fixture(scope="module")
+def done(ray_cluster: None, stores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """Settings of a training that one worker has finished."""
+    cfg = config(stores, tmp_path_factory.mktemp("models") / "one")
+    assert run(cfg).trained_now == (5, 0, 2)
+    return cfg
+
+
+def test_checkpoint_keeps_the_contract(done: TrainConfig) -> None:
+    assert {path.name for path in done.out.iterdir()} == {"job.json", "events", WEIGHTS, HISTORY, HEADER}
+    for seed in done.seeds:
+        assert list((done.out / "events" / f"seed-{seed}").glob("events.out.tfevents.*"))
+    header = json.loads((done.out / HEADER).read_text())
+    assert header["seeds"] == [5, 0, 2]
+    assert header["items"] == {"train_speech": 40, "valid_speech": 20, "train_music": 30, "valid_music": 15}
+    assert header["speech"]["space_id"] == "speech-space"
+    assert header["speech"]["dim"] == 12
+    assert header["config"]["fit"]["epochs"] == 6
+    assert "resources" not in header["config"]
+    rows = pq.read_table(done.out / HISTORY).to_pylist()
+    assert [(row["seed"], row["epoch"]) for row in rows] == [(s, e) for s in (5, 0, 2) for e in range(6)]
+    assert read_checkpoint(done.out).seeds == (5, 0, 2)
+
+
+def test_an_unfinished_job_trains_only_the_seeds_that_are_missing(done: TrainConfig, tmp_path: Path) -> None:
+    cfg = replace(done, out=tmp_path / "model", resources=ResourceConfig(workers=2))
+    parts = cfg.out / "seeds"
+    parts.mkdir(parents=True)
+    shutil.copy(done.out / "job.json", cfg.out)
+    with pytest.raises(CheckpointError, match="unfinished; run the same `s2m train` again"):
+        read_checkpoint(cfg.out)
+    expected = load_file(done.out / WEIGHTS)
+    # seed 0, marked, to show that this part is taken up and not made again
+    part = {name: (v[1:2] + 1).contiguous() if v.dim() > 1 else v for name, v in expected.items()}
+    save_file(part, seed_path(parts, 0))
+    history = pq.read_table(done.out / HISTORY)
+    pq.write_table(history.filter(pc.equal(history["seed"], 0)), parts / "seed-0.parquet")
+    assert run(cfg).trained_now == (5, 2)
+    found = load_file(cfg.out / WEIGHTS)
+    for name, value in expected.items():
+        if value.dim() > 1:
+            value[1] += 1
+        assert torch.equal(found[name], value), name
+    assert (cfg.out / HISTORY).read_bytes() == (done.out / HISTORY).read_bytes()
+    assert not parts.exists()
+
+
+def test_the_same_command_again_does_nothing(done: TrainConfig) -> None:
+    before = {path: path.stat().st_mtime_ns for path in done.out.rglob("*")}
+    assert run(done).trained_now == ()
+    assert run(replace(done, resources=ResourceConfig(workers=2))).trained_now == ()  # resources are no setting
+    assert {path: path.stat().st_mtime_ns for path in done.out.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": LossConfig(margin=0.3)}, r"started with config.loss.margin=0.4, now config.loss.margin=0.3"),
+        ({"seeds": (5, 0)}, r"started with config.seeds=\[5, 0, 2\], now config.seeds=\[5, 0\]"),
+    ],
+)
+def test_another_setting_is_refused_by_its_key(done: TrainConfig, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        run(replace(done, **change))
+
+
+def test_a_store_that_has_changed_is_refused(done: TrainConfig, stores: dict[str, Path], tmp_path: Path) -> None:
+    job = json.loads((done.out / "job.json").read_text())
+    job["music"]["content_sha256"] = "another"
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    with pytest.raises(CheckpointError, match="started with music.content_sha256=another, now"):
+        run(replace(done, out=tmp_path))
+
+
+def test_two_workers_on_foreign_files_write_the_bytes_of_one_on_stores(done: TrainConfig, tmp_path: Path) -> None:
+    files = {name: write_foreign(tmp_path / f"{name}.parquet", whole(name)) for name in SIZES}
+    cfg = config(files, tmp_path / "model", workers=2)
+    run(cfg)
+    # the same vectors, in double precision, without any other column: the same model
+    for name in (WEIGHTS, HISTORY):
+        assert (cfg.out / name).read_bytes() == (done.out / name).read_bytes(), name
+    result = evaluate(EvalConfig(**files, out=tmp_path / "evaluation", model=cfg.out, bootstrap=20))
+    assert (result["queries"], result["gallery"], result["seeds"]) == (20, 15, [5, 0, 2])
+    assert min(result["metrics"]["P@5"]["per_seed"]) > 2 * result["metrics"]["P@5"]["floor"]
+
+
+def test_a_user_s_error_inside_a_worker_arrives_as_it_was_raised(ray_cluster: None, tmp_path: Path) -> None:
+    music = whole("music")
+    without = [not (s == "valid" and e == "sad") for s, e in zip(music.column("split"), music.column("emotion"),
+                                                                 strict=True)]  # fmt: skip
+    files = {
+        "speech": write_sealed(tmp_path / "speech", whole("speech")),
+        "music": write_sealed(tmp_path / "music", music.take(without)),
+    }
+    with pytest.raises(StoreError, match="^music: no item of emotion 'sad', to which speech 'sad' maps$"):
+        run(config(files, tmp_path / "model"))
+    assert not (tmp_path / "model" / ".ray_train").exists()
+    assert not (tmp_path / "model" / HEADER).exists()
+
+
+def refused(cfg: TrainConfig, error: type[Exception], match: str) -> None:
+    """The job fails with one line before it starts anything."""
+    with pytest.raises(error, match=match) as caught:
+        run(cfg)
+    assert "\n" not in str(caught.value)
+    assert not cfg.out.exists()
+
+
+def test_stores_without_labels_are_refused_before_anything_starts(stores: dict[str, Path], tmp_path: Path) -> None:
+    for column in ("emotion", "split"):
+        file = write_foreign(tmp_path / f"{column}.parquet", whole("music"), without=[column])
+        cfg = config(stores | {"music": file}, tmp_path / "model")
+        refused(cfg, StoreError, f"{column}.parquet: no labelled item in split 'train'")
+
+
+def test_a_store_that_is_not_there_and_a_speaker_that_nobody_has(stores: dict[str, Path], tmp_path: Path) -> None:
+    nowhere = stores | {"speech": tmp_path / "none"}
+    refused(config(nowhere, tmp_path / "model"), StoreError, "none: no such store; make one with `s2m embed`")
+    holdout = HoldoutConfig(speakers=("99",), music=0.2)
+    refused(config(stores, tmp_path / "model", holdout=holdout), ConfigError, "holdout.speakers: no speaker '99'")
+
+
+def test_command_line_trains_and_evaluates_with_relative_paths(stores: dict[str, Path], tmp_path: Path) -> None:
+    for name, path in stores.items():
+        (tmp_path / name).symlink_to(path)
+
+    def s2m(*arguments: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "cli.py"), *arguments, "--speech", "speech", "--music", "music", "--json"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=200,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stdout.count("\n") == 1  # one line, and nothing else on stdout
+        return json.loads(done.stdout)
+
+    trained = s2m(
+        "train", "--out", "model", "--framework", "triplet", "--margin", "0.3", "--seeds", "2", "--workers", "1",
+        "--holdout-speakers", "1", "--holdout-music", "0.3", "--set", "fit.epochs=4", "--set", "fit.warmup_epochs=1",
+        "--set", "fit.lr=0.01", "--set", "fit.batch_size=8", "--set", "model.dim=8",
+    )  # fmt: skip
+    assert trained["trained_now"] == [0, 1]
+    assert trained["config"]["loss"]["framework"] == "triplet"
+    assert trained["config"]["loss"]["margin"] == 0.3
+    # 40 items of train: speakers 0, 1, 2 say three each in turn, so that speaker 1 says 12 of the first 36 and 1 more
+    assert trained["items"]["valid_speech"] == 13
+    assert trained["items"]["train_speech"] == 27
+    assert trained["items"]["train_music"] + trained["items"]["valid_music"] == 30
+    evaluation = s2m("evaluate", "model", "--out", "evaluation", "--split", "valid", "--k", "3")
+    assert evaluation["queries"] == 20
+    assert set(evaluation["metrics"]) == {"P@3", "MRR", "nDCG@3"}
+    assert evaluation["metrics"]["P@3"]["mean"] > evaluation["metrics"]["P@3"]["floor"]
+    assert json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())["seeds"] == [0, 1]
