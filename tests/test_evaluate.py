@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from toy_stores import four, join, store, toy, write_foreign, write_sealed
 
 from jobs.evaluate import run
@@ -122,6 +123,18 @@ def test_metrics_of_the_first_seed_follow_from_the_joint_vectors(folder: Path) -
     for name, values in totals.items():
         assert header_of(folder)["metrics"][name]["per_seed"][0] == pytest.approx(np.mean(values))
     assert len(set(totals["MRR"])) > 2  # good and bad ranks did occur
+
+
+def test_joint_vectors_are_those_of_each_side_s_own_head(checkpoint: Checkpoint, folder: Path) -> None:
+    items = read(folder, "items.parquet")
+    for modality, head, given in (
+        ("speech", checkpoint.model.speech, QUERIES),
+        ("music", checkpoint.model.music, GALLERY),
+    ):
+        with torch.no_grad():
+            joint = head.eval()(torch.from_numpy(given.vectors).expand(2, -1, -1))[0].numpy()
+        found = np.array([item["vector"] for item in items if item["modality"] == modality])
+        np.testing.assert_allclose(found, joint / np.linalg.norm(joint, axis=1, keepdims=True), atol=1e-5)
 
 
 def test_means_agree_with_the_values_of_the_queries(folder: Path) -> None:

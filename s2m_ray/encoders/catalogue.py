@@ -1,8 +1,8 @@
 """What encoders there are, for people who choose one; nothing is loaded for it, neither torch nor weights.
 
-Licences are those of the weights as their authors give them on the model page; ``?`` where the page or the
-repository says nothing that could be read here. ``hf:`` and ``hf-text:`` take any model of a known kind: the ones
-here are examples.
+Licences of hub models are as we remember their model pages, not read again for this list (no network where it was
+written): read the page before you use one. ``?``: not in our fact sheets. ``hf:`` and ``hf-text:`` take any model of
+a known kind: the ones here are examples.
 """
 
 from dataclasses import asdict, dataclass

@@ -39,7 +39,7 @@ class Runner:
     """Runs a network on rows of unequal lengths, those of one length together and none of them padded.
 
     On the CPU every row goes alone: torch's kernels may give other bits for other batch sizes (measured: up to 7e-7
-    in one of four families), and rows of 10 s gain nothing from company (measured: wav2vec2-base, 9.2 s of CPU time
+    in six of ten families), and rows of 10 s gain nothing from company (measured: wav2vec2-base, 9.2 s of CPU time
     for four alone, 9.0 s together). So there a vector depends on its row alone, bit for bit at one number of threads
     (measured: wav2vec2, two threads in place of one, 8e-7). On CUDA up to ``budget`` samples go together, TF32 is
     off and kernels are deterministic; other batch sizes move a vector by rounding.

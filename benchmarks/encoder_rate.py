@@ -1,0 +1,113 @@
+"""Claim: an encoder's promise (no vector depends on its batch mates) costs at most 5 % of the network's own speed.
+
+``python benchmarks/encoder_rate.py DATA_DIR [NAME ...]`` prints, for each network at its real size with random
+weights, times real time of ``encode`` and of the limit: the plain forward loop of the same module at its best batch
+size, unequal lengths padded to the longest of the batch. Medians of interleaved rounds in one process, on all cores.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from s2m_ray.audio import decode, segment
+from s2m_ray.encoders import build_encoder
+from s2m_ray.encoders.base import Encoder
+from s2m_ray.encoders.network import NetworkEncoder
+from s2m_ray.encoders.spec import Execution
+
+ROUNDS, ITEMS, BATCHES, GOAL = 5, 16, (1, 2, 4, 8), 0.95
+MUSIC, SPEECH = "vgmidi/audio/*.mp3", "ravdess/Actor_2*/*.flac"
+
+
+def _hub(kind: str, config: str, folder: Path) -> Encoder:
+    """A hub model with its family's default (base) size and random weights, through the real loading code."""
+    import transformers
+
+    torch.manual_seed(0)  # weights of a benchmark; the library draws from named streams
+    model = getattr(transformers, f"{config}Model")(getattr(transformers, f"{config}Config")())
+    model.save_pretrained(folder / kind)
+    name = "WhisperFeatureExtractor" if config == "Whisper" else "Wav2Vec2FeatureExtractor"
+    getattr(transformers, name)().save_pretrained(folder / kind)
+    return build_encoder(f"hf:{folder / kind}", device="cpu")  # type: ignore[return-value]
+
+
+def _bare(network: torch.nn.Module, name: str) -> Encoder:
+    return NetworkEncoder(network, name=name, recipe={}, execution=Execution("float32", "cpu", False, 120.0))
+
+
+def encoders(folder: Path) -> dict[str, tuple[Callable[[], Encoder], str]]:
+    """Name -> how to build it, and the audio that it is for."""
+    from s2m_ray.encoders.music_tagging import MusicTaggingTransformer
+    from s2m_ray.encoders.short_chunk import ShortChunkCNN
+    from s2m_ray.encoders.transfer import TransferNetwork
+
+    return {
+        "music-tagging": (lambda: _bare(MusicTaggingTransformer("first", seed=0), "music-tagging"), MUSIC),
+        "short-chunk": (lambda: _bare(ShortChunkCNN(seed=0), "short-chunk"), MUSIC),
+        "transfer": (lambda: _bare(TransferNetwork(seed=0), "transfer"), MUSIC),
+        "wav2vec2-base": (lambda: _hub("wav2vec2-base", "Wav2Vec2", folder), SPEECH),
+        "hubert-base": (lambda: _hub("hubert-base", "Hubert", folder), SPEECH),
+        "wavlm-base": (lambda: _hub("wavlm-base", "WavLM", folder), SPEECH),
+        "whisper": (lambda: _hub("whisper", "Whisper", folder), SPEECH),
+    }
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+@torch.inference_mode()
+def plain_loop(network: torch.nn.Module, waves: list[np.ndarray], batch: int) -> None:
+    for start in range(0, len(waves), batch):
+        chosen = waves[start : start + batch]
+        longest = max(len(wave) for wave in chosen)
+        network(torch.from_numpy(np.stack([np.pad(wave, (0, longest - len(wave))) for wave in chosen])))
+
+
+def main(data: Path, names: list[str]) -> None:
+    torch.set_num_threads(torch.get_num_threads())
+    print(f"{'encoder':15} {'ours':>9} {'limit':>9} {'ratio':>6}   (times real time; limit: plain loop, best batch)")
+    missed = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (build, pattern) in encoders(Path(folder)).items():
+            if names and name not in names:
+                continue
+            encoder = build()
+            network: torch.nn.Module = encoder.network  # type: ignore[attr-defined]
+            paths = sorted(data.glob(pattern))[:: 7 if pattern == SPEECH else 1]
+            waves = [
+                segment(decode(str(path), sample_rate=encoder.sample_rate), sample_rate=encoder.sample_rate,
+                        segment_s=10.0)[0]
+                for path in paths[:ITEMS]
+            ]  # fmt: skip
+            audio_s = sum(len(wave) for wave in waves) / encoder.sample_rate
+            by_length = sorted(waves, key=len)
+            ways = {0: lambda e=encoder, w=waves: e.encode(w)} | {
+                batch: lambda b=batch, n=network, w=by_length: plain_loop(n, w, b) for batch in BATCHES
+            }
+            times: dict[int, list[float]] = {way: [] for way in ways}
+            for round_ in range(ROUNDS + 1):
+                for way, work in ways.items():
+                    elapsed = seconds(work)
+                    if round_:  # the first one warms up
+                        times[way].append(elapsed)
+            median = {way: audio_s / statistics.median(values) for way, values in times.items()}
+            best = max(BATCHES, key=median.__getitem__)
+            ratio = median[0] / median[best]
+            print(f"{name:15} {median[0]:9.1f} {median[best]:9.1f} {ratio:6.2f}   batch {best}", flush=True)
+            if ratio < GOAL:
+                missed.append(name)
+    if missed:
+        sys.exit(f"below {GOAL} of the limit: {', '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
