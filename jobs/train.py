@@ -93,12 +93,11 @@ def _train(cfg: TrainConfig, seeds: tuple[int, ...], parts: Path, progress: Prog
     with ray_session(cfg.resources):
         import ray
         from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchTrainer
 
         workers = plan_workers(cfg.resources, at_most=len(seeds))
         inbox = ray.remote(num_cpus=0)(_Inbox).remote()
         scratch = cfg.out / ".ray_train"
-        trainer = TorchTrainer(
+        trainer = _trainer_class(local=cfg.resources.address == "local")(
             _worker,
             train_loop_config={"cfg": cfg, "seeds": seeds, "parts": parts.absolute(), "inbox": inbox},
             scaling_config=ScalingConfig(
@@ -117,6 +116,23 @@ def _train(cfg: TrainConfig, seeds: tuple[int, ...], parts: Path, progress: Prog
             raise _user_error(error) or error from None
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _trainer_class(*, local: bool) -> Any:
+    """``TorchTrainer``; in a Ray of our own without the actor that cleans up behind a lost controller.
+
+    That actor asks Ray's dashboard, which a local session does not have: stopping it takes its time-out (measured:
+    12 s a fit). And a local session ends with this process, so there is nothing to clean up behind it.
+    """
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+
+    class LocalTrainer(TorchTrainer):  # type: ignore[misc]
+        def _create_default_callbacks(self) -> list[Any]:
+            callbacks = super()._create_default_callbacks()
+            return [c for c in callbacks if not isinstance(c, PlacementGroupCleanerCallback)]
+
+    return LocalTrainer if local else TorchTrainer
 
 
 def _worker(task: dict[str, Any]) -> None:
