@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,6 +70,19 @@ def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
     return EmbedResult(cfg.out, sealed, embedded, sealed["rejected"] > allowed)
 
 
+class _Worker(EmbedShard):
+    """The stage as an actor, on one thread.
+
+    torch's kernels round otherwise on another number of threads (measured: 8e-7), which Ray would take from
+    ``cpus_per_worker``; and two workers of one thread are faster than one of two.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        if "torch" in sys.modules:  # `spectral` does without
+            sys.modules["torch"].set_num_threads(1)
+
+
 def _space(encoder: AnyEncoder, cfg: EmbedConfig) -> dict[str, Any]:
     """What the vectors depend on. Texts are not cut, so nothing of ``cfg.audio`` is in theirs.
 
@@ -111,12 +125,13 @@ def _embed(cfg: EmbedConfig, blocks: list[pa.Table], progress: Progress) -> tupl
         options = {"dtype": cfg.dtype, "compile": cfg.compile, "batch_s": cfg.resources.batch_s}
         # one block a shard, whole (batch_size=None), so that the shard's file is written by the actor that made it
         counts = ray.data.from_arrow(blocks).map_batches(
-            EmbedShard,
+            _Worker,
             fn_constructor_args=(cfg.out.absolute(), cfg.encoder, cfg.audio, cfg.resources.batch_s, options),
             batch_size=None,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=cfg.resources.cpus_per_worker,
+            num_gpus=cfg.resources.gpus_per_worker or None,
         )
         for row in counts.iter_rows():
             items += row["items"] + row["rejected"]

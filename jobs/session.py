@@ -90,12 +90,21 @@ def plan_workers(resources: ResourceConfig, *, at_most: int) -> int:
     Raises:
         ConfigError: the asked number does not fit the cluster beside the one CPU that Ray's own tasks need.
     """
-    cpus = ray.cluster_resources().get("CPU", 0.0)
+    cluster = ray.cluster_resources()
+    cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
     fits = int((cpus - 1) // resources.cpus_per_worker)
-    wanted = resources.workers or (os.cpu_count() or 1 if resources.address == "local" else fits)
-    if fits < max(1, resources.workers):
+    least = max(1, resources.workers)
+    if fits < least:
         raise ConfigError(
-            f"resources.workers={resources.workers} x {resources.cpus_per_worker:g} CPU + 1 for Ray's own tasks = "
-            f"{max(1, resources.workers) * resources.cpus_per_worker + 1:g} CPUs, but the cluster has {cpus:g}"
+            f"resources.workers={resources.workers}: {least} x {resources.cpus_per_worker:g} CPU + 1 for Ray's own "
+            f"tasks = {least * resources.cpus_per_worker + 1:g} CPUs, but the cluster has {cpus:g}"
         )
+    if resources.gpus_per_worker:
+        fits = min(fits, int(gpus // resources.gpus_per_worker))
+        if fits < least:
+            raise ConfigError(
+                f"resources.gpus_per_worker={resources.gpus_per_worker:g}: {least} workers x that = "
+                f"{least * resources.gpus_per_worker:g} GPUs, but the cluster has {gpus:g}"
+            )
+    wanted = resources.workers or (os.cpu_count() or 1 if resources.address == "local" else fits)
     return max(1, min(wanted, fits, at_most))
