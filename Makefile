@@ -50,6 +50,8 @@ format: setup
 
 bench: setup
 	$(BIN)/python benchmarks/spectral_yardstick.py $(DATA)
+	$(BIN)/python benchmarks/encoder_rate.py $(DATA)
+	$(BIN)/python benchmarks/encoder_modes.py $(DATA)
 
 clean:
 	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

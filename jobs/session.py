@@ -18,6 +18,8 @@ from s2m_ray.errors import ConfigError
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+# A thread of Ray Data that outlives an interrupted run must not connect to whatever other Ray it finds, and hang.
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from s2m_ray.errors import CheckpointError
@@ -47,7 +47,11 @@ def seed_path(folder: Path, seed: int) -> Path:
 
 def seal(out: Path, parts: Path, *, seeds: tuple[int, ...], header: dict[str, Any]) -> dict[str, Any]:
     """Join the seeds of ``parts`` into one checkpoint; its header comes last."""
-    states = [load_file(seed_path(parts, seed)) for seed in seeds]
+    states, best_epoch = [], {}
+    for seed in seeds:
+        with safe_open(seed_path(parts, seed), framework="pt") as file:
+            states.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - not a dict
+            best_epoch[str(seed)] = int(file.metadata()["best_epoch"])
     joined = {
         name: torch.cat([state[name] for state in states]) if value.dim() > 1 else value
         for name, value in states[0].items()
@@ -57,7 +61,7 @@ def seal(out: Path, parts: Path, *, seeds: tuple[int, ...], header: dict[str, An
     history = pa.concat_tables([pq.read_table(parts / f"seed-{seed}.parquet", partitioning=None) for seed in seeds])
     with replacing(out / HISTORY) as temporary:
         pq.write_table(history, temporary)
-    complete = header | {"seeds": list(seeds), "versions": versions("torch", "safetensors")}
+    complete = header | {"seeds": list(seeds), "best_epoch": best_epoch, "versions": versions("torch", "safetensors")}
     write_json(out / HEADER, complete)
     return complete
 

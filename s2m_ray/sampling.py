@@ -82,7 +82,7 @@ def draw_negatives(
     cumulative = weights.cumsum(dim=-1)
     total = cumulative[..., -1:]
     column = torch.searchsorted(cumulative, uniform[..., None] * total, right=True)
-    # rounding may put a draw on the very end of the row: then it is the last column that has weight
+    # a row without any weight draws a column behind the last
     last = similarity.shape[-1] - 1 - (weights > 0).flip(-1).int().argmax(dim=-1)
     return column.squeeze(-1).minimum(last), total.squeeze(-1) > 0
 

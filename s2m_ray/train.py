@@ -86,7 +86,7 @@ def fit(
     An epoch is as many batches as the speech items fill (at least one).
 
     Args:
-        on_epoch: Called after each epoch with the history rows of that epoch, one a seed.
+        on_epoch: Called after each epoch with its history rows, one for each seed that has not stopped.
 
     Returns:
         The heads of each seed at its best valid loss.
@@ -129,7 +129,8 @@ def fit(
                     f"fit: the valid loss of seed {row['seed']} is {row['valid_loss']} in epoch {epoch}, expected a "
                     f"finite value; is fit.lr={optimisation.lr:g} or loss.emo_lambda={loss.emo_lambda:g} too large?"
                 )
-        result.history += [row for row, running in zip(rows, stop.running, strict=True) if running]
+        rows = [row for row, running in zip(rows, stop.running, strict=True) if running]
+        result.history += rows
         on_epoch(epoch, rows)
         if stop.after(epoch, valid_loss):
             break

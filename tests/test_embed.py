@@ -181,7 +181,11 @@ def test_another_manifest_never_shares_the_folder(store, broken):
     ("values", "error", "message"),
     [
         ({"encoder": "wav2vec9"}, ConfigError, "encoder 'wav2vec9': not known"),
-        ({"workers": 1000}, ConfigError, r"resources\.workers=1000 x 0\.5 CPU \+ 1 for Ray's own tasks = 501 CPUs"),
+        (
+            {"workers": 1000},
+            ConfigError,
+            r"resources\.workers=1000: 1000 x 0\.5 CPU \+ 1 for Ray's own tasks = 501 CPUs",
+        ),
     ],
 )
 def test_a_wrong_call_is_refused_before_an_actor_starts(manifest, tmp_path, values, error, message):
