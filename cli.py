@@ -219,7 +219,8 @@ def train(
     framework: Annotated[str | None, typer.Option(help="triplet or triplet_soft (with EmoSim).")] = None,
     emo_lambda: Annotated[float | None, typer.Option(help="Weight of EmoSim.")] = None,
     margin: Annotated[float | None, typer.Option(help="Margin of the triplet loss, cosine units.")] = None,
-    modality: Annotated[str | None, typer.Option(help="audio")] = None,
+    modality: Annotated[str | None, typer.Option(help="Of the speech: audio, text or fusion.")] = None,
+    speech_text: Annotated[Path | None, typer.Option(help="fusion: store of the speech's words.")] = None,
     seeds: Annotated[str | None, typer.Option(help="A count (5 = seeds 0..4) or a list (3,7,9).")] = None,
     holdout_speakers: Annotated[
         str | None, typer.Option(help="Early stopping on these speakers of train, not on valid: 17,18,19.")
@@ -238,6 +239,7 @@ def train(
 
     cfg = load(
         TrainConfig, config, settings or (), speech=speech, music=music, out=out, modality=modality,
+        speech_text=speech_text,
         loss__framework=framework, loss__emo_lambda=emo_lambda, loss__margin=margin,
         seeds=parse_seeds(seeds) if seeds else None,
         holdout__speakers=tuple(holdout_speakers.split(",")) if holdout_speakers else None,
@@ -264,6 +266,7 @@ def evaluate(
     model: Annotated[
         Path | None, typer.Argument(metavar="[MODEL_DIR]", help="Checkpoint; none: the stores share a space.")
     ] = None,
+    speech_text: Annotated[Path | None, typer.Option(help="For a model of fusion: the words' store.")] = None,
     split: Annotated[str | None, typer.Option(help="train, valid or test (default).")] = None,
     k: Annotated[int | None, typer.Option(min=1, help="Cut-off rank.")] = None,
     config: ConfigFile = None,
@@ -273,7 +276,10 @@ def evaluate(
     """Rank the music for each speech query and score it: P@k, MRR, nDCG@k beside the random floor."""
     from s2m_ray.config import EvalConfig, load
 
-    cfg = load(EvalConfig, config, settings or (), speech=speech, music=music, out=out, model=model, split=split, k=k)
+    cfg = load(
+        EvalConfig, config, settings or (), speech=speech, speech_text=speech_text, music=music, out=out, model=model,
+        split=split, k=k,
+    )  # fmt: skip
     from jobs.evaluate import run
 
     result = run(cfg)

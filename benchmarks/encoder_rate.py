@@ -59,6 +59,7 @@ def encoders(folder: Path) -> dict[str, tuple[Callable[[], Encoder], str]]:
         "wav2vec2-base": (lambda: _hub("wav2vec2-base", "Wav2Vec2", folder), SPEECH),
         "hubert-base": (lambda: _hub("hubert-base", "Hubert", folder), SPEECH),
         "wavlm-base": (lambda: _hub("wavlm-base", "WavLM", folder), SPEECH),
+        "data2vec-base": (lambda: _hub("data2vec-base", "Data2VecAudio", folder), SPEECH),
         "whisper": (lambda: _hub("whisper", "Whisper", folder), SPEECH),
     }
 

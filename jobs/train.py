@@ -15,7 +15,7 @@ from s2m_ray.config import TrainConfig, to_dict
 from s2m_ray.errors import CheckpointError, S2MError
 from s2m_ray.files import claim, read_json
 from s2m_ray.progress import Progress, Silent
-from s2m_ray.store import Store, read_store
+from s2m_ray.store import Store, read_speech, read_store
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def run(cfg: TrainConfig, progress: Progress | None = None) -> TrainResult:
     Raises:
         S2MError: the stores, the settings or the output folder are wrong.
     """
-    stores = {"speech": read_store(cfg.speech), "music": read_store(cfg.music)}
+    stores = {"speech": read_speech(cfg.speech, cfg.speech_text), "music": read_store(cfg.music)}
     splits = split_stores(cfg, stores["speech"], stores["music"])
     settings = {key: value for key, value in to_dict(cfg).items() if key not in ("out", "resources")}
     described = {name: _describe(store) for name, store in stores.items()}
@@ -89,7 +89,8 @@ def _describe(store: Store) -> dict[str, Any]:
 
 def _train(cfg: TrainConfig, seeds: tuple[int, ...], parts: Path, progress: Progress) -> None:
     # Ray's workers run in folders of their own
-    cfg = replace(cfg, speech=cfg.speech.absolute(), music=cfg.music.absolute(), out=cfg.out.absolute())
+    paths = {name: getattr(cfg, name) for name in ("speech", "speech_text", "music", "out")}
+    cfg = replace(cfg, **{name: path and path.absolute() for name, path in paths.items()})
     with ray_session(cfg.resources):
         import ray
         from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
@@ -160,7 +161,7 @@ def _worker(task: dict[str, Any]) -> None:
         task["inbox"].put.remote(context.get_world_rank(), len(seeds) * (epoch + 1))
 
     train_speech, valid_speech, train_music, valid_music = split_stores(
-        cfg, read_store(cfg.speech), read_store(cfg.music)
+        cfg, read_speech(cfg.speech, cfg.speech_text), read_store(cfg.music)
     )
     result = fit(
         train_speech, train_music, valid_speech, valid_music,

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 from s2m_ray.errors import ConfigError
 
 Framework = Literal["triplet", "triplet_soft"]
+Modality = Literal["audio", "text", "fusion"]
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[str, ...] = get_args(Split)
 T = TypeVar("T")
@@ -167,7 +168,8 @@ class TrainConfig:
     music: Path
     out: Path
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    modality: Literal["audio"] = "audio"
+    modality: Modality = "audio"  # of the speech; fusion: audio vector, then text vector (early fusion)
+    speech_text: Path | None = None  # fusion: store of the speech's words, joined by item_id
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     fit: FitConfig = field(default_factory=FitConfig)
@@ -176,6 +178,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check_seeds(self.seeds)
+        _check(
+            (self.modality == "fusion") == (self.speech_text is not None),
+            "modality", f"{self.modality}, speech_text={self.speech_text}", "speech_text for fusion, and only there",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +192,7 @@ class EvalConfig:
     music: Path
     out: Path
     model: Path | None = None  # none: the two stores share a space already
+    speech_text: Path | None = None  # for a model of modality fusion
     split: Split = "test"
     k: int = 5
     depth: int = 20  # ranks kept in run.parquet

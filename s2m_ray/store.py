@@ -173,6 +173,29 @@ def read_store(path: Path) -> Store:
     return Store(path, items, vectors, space_id, header.get("encoder", "foreign"))
 
 
+def read_speech(path: Path, text: Path | None) -> Store:
+    """The speech store; with ``text``, each item's vector is that of its audio followed by that of its words.
+
+    Raises:
+        StoreError: as :func:`read_store`, or the store of texts lacks an item.
+    """
+    audio = read_store(path)
+    if text is None:
+        return audio
+    words = read_store(text)
+    place = {item_id: row for row, item_id in enumerate(words.column("item_id"))}
+    lacking = [item_id for item_id in audio.column("item_id") if item_id not in place]
+    if lacking:
+        raise StoreError(
+            f"{text}: lacks item '{lacking[0]}' of {path} ({len(lacking)} such items), expected one text an item; "
+            "were both embedded from the same manifest?"
+        )
+    rows = [place[item_id] for item_id in audio.column("item_id")]
+    vectors = np.concatenate([audio.vectors, words.vectors[rows]], axis=1)
+    space_id = f"{audio.space_id}+{words.space_id}"
+    return Store(path, audio.items, vectors, space_id, f"{audio.encoder} + {words.encoder}")
+
+
 def _matrix(column: pa.ChunkedArray, path: Path) -> Float[ndarray, "items dim"]:
     kind = column.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)

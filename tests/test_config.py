@@ -90,7 +90,7 @@ def test_a_wrong_setting_is_named(settings, message):
         (["seeds=[]"], "at least one"),
         (["seeds=[-1]"], "0 or more"),
         (["holdout.music=0.2"], "speakers and music together"),
-        (["modality=text"], "modality='text'"),
+        (["modality=video"], "modality='video'"),
     ],
 )
 def test_a_wrong_setting_of_training_is_named(settings, message):
@@ -160,3 +160,11 @@ def test_a_config_as_json():
     values = to_dict(TrainConfig(**TRAIN, seeds=(4, 2)))
     assert json.loads(json.dumps(values)) == values
     assert (values["speech"], values["seeds"], values["loss"]["margin"]) == ("s", [4, 2], 0.4)
+
+
+def test_fusion_needs_a_store_of_texts_and_nothing_else_takes_one():
+    paths = {"speech": "s", "music": "m", "out": "o"}
+    for given in ({"modality": "fusion"}, {"modality": "audio", "speech_text": "t"}):
+        with pytest.raises(ConfigError, match="expected speech_text for fusion, and only there"):
+            load(TrainConfig, **paths, **given)
+    assert load(TrainConfig, **paths, modality="fusion", speech_text="t").speech_text == Path("t")

@@ -11,7 +11,7 @@ import pytest
 
 from s2m_ray.errors import EvaluationError, StoreError
 from s2m_ray.files import claim, digest, read_json, replacing, write_json
-from s2m_ray.store import Reject, read_rejects, read_store, seal, shard_path, write_shard
+from s2m_ray.store import Reject, read_rejects, read_speech, read_store, seal, shard_path, write_shard
 
 HEADER = {"space_id": "space-1", "encoder": "fake", "dim": 2}
 
@@ -251,3 +251,26 @@ def test_what_somebody_else_made_is_not_claimed(tmp_path):
     (tmp_path / "empty").mkdir()
     claim(tmp_path / "empty", {"a": 1}, StoreError)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "thesis.txt"]
+
+
+def by_id(path: Path, vectors: dict[str, list[float]]) -> Path:
+    """A plain Parquet file of vectors by id."""
+    pq.write_table(pa.table({"item_id": list(vectors), "embedding": list(vectors.values())}), path)
+    return path
+
+
+def test_fusion_puts_the_words_of_an_item_behind_its_audio(tmp_path):
+    audio = by_id(tmp_path / "audio.parquet", {"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    words = by_id(tmp_path / "words.parquet", {"c": [9.0], "b": [7.0], "a": [5.0]})
+    joined = read_speech(audio, words)
+    assert joined.column("item_id") == ["a", "b"]
+    assert joined.vectors.tolist() == [[1.0, 2.0, 5.0], [3.0, 4.0, 7.0]]
+    assert joined.space_id == "unknown/2+unknown/1"
+    assert read_speech(audio, None).vectors.shape == (2, 2)
+
+
+def test_fusion_without_the_words_of_an_item_is_refused(tmp_path):
+    audio = by_id(tmp_path / "audio.parquet", {"a": [1.0], "b": [3.0]})
+    words = by_id(tmp_path / "words.parquet", {"a": [5.0]})
+    with pytest.raises(StoreError, match=r"lacks item 'b' of .*audio.parquet \(1 such items\)"):
+        read_speech(audio, words)

@@ -1,7 +1,7 @@
 """What encoders there are, for people who choose one; nothing is loaded for it, neither torch nor weights.
 
-Licences of hub models are as we remember their model pages, not read again for this list (no network where it was
-written): read the page before you use one. ``?``: not in our fact sheets. ``hf:`` and ``hf-text:`` take any model of
+Licences of hub models are a hint and not checked against their pages: read the page before you use one. ``?``: not
+known to us. ``hf:`` and ``hf-text:`` take any model of
 a known kind: the ones here are examples.
 """
 
