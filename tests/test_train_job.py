@@ -86,7 +86,7 @@ def test_an_unfinished_job_trains_only_the_seeds_that_are_missing(done: TrainCon
     expected = load_file(done.out / WEIGHTS)
     # seed 0, marked, to show that this part is taken up and not made again
     part = {name: (v[1:2] + 1).contiguous() if v.dim() > 1 else v for name, v in expected.items()}
-    save_file(part, seed_path(parts, 0))
+    save_file(part, seed_path(parts, 0), metadata={"best_epoch": "1"})
     history = pq.read_table(done.out / HISTORY)
     pq.write_table(history.filter(pc.equal(history["seed"], 0)), parts / "seed-0.parquet")
     assert run(cfg).trained_now == (5, 2)
