@@ -51,6 +51,7 @@ format: setup
 bench: setup
 	$(BIN)/python benchmarks/spectral_yardstick.py $(DATA)
 	$(BIN)/python benchmarks/encoder_rate.py $(DATA)
+	$(BIN)/python benchmarks/text_rate.py $(DATA)
 	$(BIN)/python benchmarks/encoder_modes.py $(DATA)
 
 clean:

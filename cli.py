@@ -157,7 +157,7 @@ def embed(
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="Of a network: float32 or bfloat16.")] = None,
     compiled: Annotated[
-        bool | None, typer.Option("--compile/--no-compile", help="torch.compile the network.")
+        bool | None, typer.Option("--compile/--no-compile", help="On GPUs: torch.compile the network.")
     ] = None,
     max_rejects: Annotated[
         str | None, typer.Option(help="More rejects than this (a count, or 1%) is exit code 3.")

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,8 +38,8 @@ def _hub(kind: str, config: str, folder: Path) -> Encoder:
     torch.manual_seed(0)  # weights of a benchmark; the library draws from named streams
     model = getattr(transformers, f"{config}Model")(getattr(transformers, f"{config}Config")())
     model.save_pretrained(folder / kind)
-    name = "WhisperFeatureExtractor" if config == "Whisper" else "Wav2Vec2FeatureExtractor"
-    getattr(transformers, name)().save_pretrained(folder / kind)
+    name = config if config in ("Whisper", "AST", "Clap") else "Wav2Vec2"
+    getattr(transformers, f"{name}FeatureExtractor")().save_pretrained(folder / kind)
     return build_encoder(f"hf:{folder / kind}", device="cpu")  # type: ignore[return-value]
 
 
@@ -61,10 +62,12 @@ def encoders(folder: Path) -> dict[str, tuple[Callable[[], Encoder], str]]:
         "wavlm-base": (lambda: _hub("wavlm-base", "WavLM", folder), SPEECH),
         "data2vec-base": (lambda: _hub("data2vec-base", "Data2VecAudio", folder), SPEECH),
         "whisper": (lambda: _hub("whisper", "Whisper", folder), SPEECH),
+        "ast": (lambda: _hub("ast", "AST", folder), MUSIC),
+        "clap": (lambda: _hub("clap", "Clap", folder), MUSIC),
     }
 
 
-def seconds(work: Callable[[list[np.ndarray]], object], waves: list[np.ndarray], loops: int) -> float:
+def seconds(work: Callable[[list[Any]], object], waves: list[Any], loops: int) -> float:
     """Wall time of the work, shared out over so many loops side by side that together have all cores."""
     torch.set_num_threads(CORES // loops)
     with ThreadPoolExecutor(loops) as pool:

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from jobs.session import plan_workers, ray_session
 from s2m_ray.config import EmbedConfig
-from s2m_ray.encoders import build_encoder
+from s2m_ray.encoders import build_encoder, located
 from s2m_ray.encoders.base import AnyEncoder, max_s, settings
 from s2m_ray.errors import ConfigError, StoreError
 from s2m_ray.files import claim, digest, read_json
@@ -40,7 +40,8 @@ def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
         ConfigError, ManifestError, StoreError: before any actor starts, or when the counts do not add up.
     """
     manifest = read_manifest(cfg.manifest)
-    encoder = build_encoder(cfg.encoder, dtype=cfg.dtype, compile=cfg.compile, device="cpu")
+    cfg = replace(cfg, encoder=located(cfg.encoder))  # a worker's working directory is another one
+    encoder = build_encoder(cfg.encoder, device="cpu", **_options(cfg))
     shard_items = cfg.shard_items or min(256, max(8, manifest.num_rows // 32))
     shards = -(-manifest.num_rows // shard_items)
     job = {
@@ -68,6 +69,10 @@ def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
     }
     sealed = seal(cfg.out, shards=shards, items=manifest.num_rows, header=header)
     return EmbedResult(cfg.out, sealed, embedded, sealed["rejected"] > allowed)
+
+
+def _options(cfg: EmbedConfig) -> dict[str, Any]:
+    return {"dtype": cfg.dtype, "compile_s": cfg.audio.segment_s if cfg.compile else None}
 
 
 class _Worker(EmbedShard):
@@ -122,7 +127,7 @@ def _embed(cfg: EmbedConfig, blocks: list[pa.Table], progress: Progress) -> tupl
         context.execution_no_progress_timeout_s = 600
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         workers = plan_workers(cfg.resources, at_most=len(blocks))
-        options = {"dtype": cfg.dtype, "compile": cfg.compile, "batch_s": cfg.resources.batch_s}
+        options = _options(cfg) | {"batch_s": cfg.resources.batch_s}
         # one block a shard, whole (batch_size=None), so that the shard's file is written by the actor that made it
         counts = ray.data.from_arrow(blocks).map_batches(
             _Worker,

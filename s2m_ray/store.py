@@ -115,7 +115,7 @@ def seal(store: Path, *, shards: int, items: int, header: dict[str, Any]) -> dic
     if stored + rejected != items:
         raise StoreError(f"{store}: {items} manifest rows, but {stored} stored + {rejected} rejected")
     counts = {"items": stored, "rejected": rejected, "reject_reasons": dict(reasons), "shards": shards}
-    complete = header | counts | {"versions": versions("soundfile", "soxr", "scipy")}
+    complete = header | counts | {"versions": versions("soundfile", "soxr", "scipy", "torch", "transformers")}
     for stale in store.glob(".*.parquet"):
         stale.unlink(missing_ok=True)
     write_json(store / HEADER, complete)

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import hub_models
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -97,6 +98,28 @@ def test_workers_and_batches_change_no_bit(store, manifest, tmp_path):
     result = run(config(manifest, tmp_path / "three", workers=3, batch_s=0.5))
     assert checksums(tmp_path / "three") == checksums(store)
     assert result.header["space_id"] == read_store(store).space_id
+
+
+NETWORKS = [
+    pytest.param(name, marks=[] if name in ("wav2vec2", "text") else [pytest.mark.slow])
+    for name in (*hub_models.AUDIO, "text")
+]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_workers_and_batches_change_no_bit_of_a_network_s_vectors(name, manifest, tmp_path):
+    """One worker with all in one batch, against three with a batch an item."""
+    if name == "text":
+        folder = hub_models.save_text("DistilBert", tmp_path / name)
+        lines = [f"{i},{i}.wav,text,{'dogs kids ' * (i % 4 + 1)}{'hi' * (i % 2)}" for i in range(12)]
+        manifest = tmp_path / "m.csv"
+        manifest.write_text("\n".join(["item_id,uri,modality,text", *lines]) + "\n")
+    else:
+        folder = hub_models.save_audio(name, tmp_path / name)
+    run(config(manifest, tmp_path / "one", encoder=str(folder)))
+    run(config(manifest, tmp_path / "three", encoder=str(folder), workers=3, batch_s=0.1))
+    assert read_store(tmp_path / "one").vectors.shape == (12, 32)
+    assert checksums(tmp_path / "one") == checksums(tmp_path / "three")
 
 
 def test_shards_change_no_bit_either(store, manifest, tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import hub_models
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from s2m_ray.config import EmbedConfig, load
-from s2m_ray.encoders import ENCODERS, build_encoder
+from s2m_ray.config import EmbedConfig, ResourceConfig, load
+from s2m_ray.encoders import ENCODERS, build_encoder, located
 from s2m_ray.encoders.catalogue import CATALOGUE, entries
 from s2m_ray.encoders.spec import Spec
 from s2m_ray.errors import CheckpointError, ConfigError
@@ -30,6 +31,17 @@ def test_the_parts_of_a_name():
     assert (alone.family, alone.target, alone.options) == ("spectral", "", {})
     path = Spec.parse("C:/models/x", ENCODERS)  # not a family, so all of it is the target
     assert (path.family, path.target) == ("", "C:/models/x")
+
+
+def test_a_path_in_a_name_is_made_absolute_and_nothing_else_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best.ckpt").touch()
+    (tmp_path / "model").mkdir()
+    assert located("music-tagging:best.ckpt?pooling=cls") == f"music-tagging:{tmp_path}/best.ckpt?pooling=cls"
+    assert located("model?layer=2") == f"{tmp_path}/model?layer=2"
+    assert located("hf:model") == f"hf:{tmp_path}/model"
+    for name in ("spectral", "hf:facebook/wav2vec2-base-960h?layer=9", "short-chunk:gone.ckpt"):
+        assert located(name) == name
 
 
 @pytest.mark.parametrize(
@@ -57,7 +69,7 @@ def test_names_that_do_not_fit(name, error, match):
         ({"dtype": "float16"}, "dtype=float16: expected one of float32, bfloat16"),
         ({"device": "tpu"}, "device=tpu: expected one of auto, cpu, cuda"),
         ({"dtype": "bfloat16"}, "expected spectral alone"),
-        ({"compile": True}, "expected spectral alone"),
+        ({"compile_s": 10.0}, "expected spectral alone"),
         ({"device": "cuda"}, "expected spectral alone"),
     ],
 )
@@ -133,7 +145,10 @@ def test_the_command_lists_them_without_torch(tmp_path):
 
 
 def test_dtype_and_compile_are_settings_of_the_job():
-    cfg = load(EmbedConfig, None, ["dtype=bfloat16", "compile=true"], manifest=Path("m.csv"), out=Path("out"))
+    settings = ["dtype=bfloat16", "compile=true", "resources.gpus_per_worker=1"]
+    cfg = load(EmbedConfig, None, settings, manifest=Path("m.csv"), out=Path("out"))
     assert (cfg.dtype, cfg.compile) == ("bfloat16", True)
+    with pytest.raises(ConfigError, match="compile=True: expected false without resources.gpus_per_worker"):
+        replace(cfg, resources=ResourceConfig())
     with pytest.raises(ConfigError, match="dtype='float16'"):
         load(EmbedConfig, None, ["dtype=float16"], manifest=Path("m.csv"), out=Path("out"))

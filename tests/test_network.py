@@ -71,16 +71,19 @@ def test_short_input_is_padded_at_its_end_and_nothing_else_is():
     assert network.shapes == [(1, 4), (1, 5)]
 
 
-def test_equal_lengths_go_together_where_that_pays(monkeypatch):
+def test_equal_lengths_go_together_as_far_as_the_budget_goes():
     runner = Runner(network := Fake(), Execution(device="cpu"))
     rows = [torch.ones(n) for n in (10, 20, 10, 10, 20, 10)]
     runner(rows, budget=30)
-    assert network.shapes == [(1, 10)] * 4 + [(1, 20)] * 2  # on the CPU each alone
-    network.shapes.clear()
-    monkeypatch.setattr(runner, "device", "cuda")  # the plan of batches only; the forward pass stays here
-    monkeypatch.setattr(runner, "forward", lambda batch: network(batch).detach())
-    runner(rows, budget=30)
     assert network.shapes == [(3, 10), (1, 10), (1, 20), (1, 20)]
+    network.shapes.clear()
+    runner(rows, budget=1)
+    assert network.shapes == [(1, 10)] * 4 + [(1, 20)] * 2
+
+
+def test_on_the_cpu_every_waveform_goes_alone():
+    encoder(network := Fake(), device="cpu", batch_s=100.0).encode(waves(0.01, 0.01, 0.02))
+    assert network.shapes == [(1, 10), (1, 10), (1, 20)]
 
 
 @pytest.mark.parametrize("batch_s", [0.001, 2.0, 1000.0])
@@ -151,19 +154,26 @@ def test_one_bit_of_one_weight_changes_the_hash():
     assert len(set(different)) == 6
 
 
-def test_compile_wraps_the_network_once_for_all_lengths(monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch, "compile", lambda module, **options: asked.append(options) or module)
-    assert encoder(Fake(), compile=True).encode(waves(0.1, 0.2)).shape == (2, 3)
+def test_only_waveforms_of_the_one_length_run_compiled(monkeypatch):
+    compiled = []
+
+    def fake_compile(module):
+        return lambda batch: compiled.append(tuple(batch.shape)) or module(batch)
+
+    monkeypatch.setattr(torch, "compile", fake_compile)
+    whole = encoder(network := Fake(), compile_s=0.2)
+    assert whole.encode(waves(0.1, 0.2, 0.3, 0.2)).shape == (4, 3)
+    assert compiled == [(1, 200)] * 2
+    assert len(network.shapes) == 4
+    assert whole.settings == {"dtype": "float32", "compile": True}
     assert encoder(Fake()).settings == {"dtype": "float32", "compile": False}
-    assert encoder(Fake(), compile=True).space_id == encoder(Fake()).space_id
-    assert asked == [{"dynamic": True}] * 2
+    assert whole.space_id == encoder(Fake()).space_id
 
 
 @pytest.mark.slow
 def test_a_compiled_network_gives_the_same_vectors_up_to_rounding():
     items = waves(0.5, 1.0, 0.5)
-    compiled = encoder(Mixer(), compile=True)
+    compiled = encoder(Mixer(), compile_s=0.5)
     assert compiled.encode(items) == pytest.approx(encoder(Mixer()).encode(items), abs=1e-5)
 
 

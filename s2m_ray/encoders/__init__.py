@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 
 def build_encoder(
-    name: str, *, dtype: Dtype = "float32", device: Device = "auto", compile: bool = False, batch_s: float = 120.0
-) -> AnyEncoder:
+    name: str, *, dtype: Dtype = "float32", device: Device = "auto", compile_s: float | None = None,
+    batch_s: float = 120.0,
+) -> AnyEncoder:  # fmt: skip
     """The encoder of that name: ``FAMILY``, ``FAMILY:TARGET?option=value``, or a folder with a model of the hub.
 
     Args:
-        dtype, compile, batch_s: Of networks; see :class:`Execution`.
+        dtype, device, compile_s, batch_s: Of networks; see :class:`Execution`.
 
     Raises:
         ConfigError: there is none, or an option does not fit.
@@ -35,14 +36,19 @@ def build_encoder(
         family = family_of(Path(spec.target).expanduser())
     if not family:
         raise ConfigError(f"encoder '{name}': not known, expected one of {', '.join(ENCODERS)}, or a model's folder")
-    return ENCODERS[family](spec, Execution(dtype, device, compile, batch_s))
+    return ENCODERS[family](spec, Execution(dtype, device, compile_s, batch_s))
+
+
+def located(name: str) -> str:
+    """An encoder's name that means the same in any working directory: a path in it is absolute."""
+    return Spec.parse(name, ENCODERS).located()
 
 
 def _spectral(spec: Spec, execution: Execution) -> AnyEncoder:
     from s2m_ray.encoders.spectral import SpectralEncoder
 
     spec.choose()
-    if spec.target or execution.dtype != "float32" or execution.compile or execution.device == "cuda":
+    if spec.target or execution.dtype != "float32" or execution.compile_s or execution.device == "cuda":
         raise ConfigError(f"encoder '{spec.text}': expected spectral alone; no network, so no dtype, compile or cuda")
     return SpectralEncoder()
 

@@ -24,7 +24,7 @@ from s2m_ray.files import digest, read_json
 
 POOLINGS = ("first", "mean")
 TOKENS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model")
-BATCH_TOKENS = 16384  # in one forward pass on CUDA: 32 texts of the longest kind, 512 tokens
+BATCH_TOKENS = 16384  # in one forward pass: 32 texts of the longest kind, 512 tokens
 
 
 class HubText(nn.Module):
@@ -50,13 +50,15 @@ class HubText(nn.Module):
 class HubTextEncoder:
     """Encoder of a hub text model: ``hf-text:NAME?pooling=mean``, or its folder.
 
-    A text's vector depends on nothing but the text: texts of equally many tokens go together, without padding, and
-    on the CPU each goes alone (see :class:`Runner`). Texts are cut at the model's limit, as in the original.
+    Texts of equally many tokens go together, without padding: on the CPU too, since short texts gain from company
+    (measured: DistilBERT, 128 texts of 8 to 40 tokens, 6.0 s alone, 3.8 s so, 3.3 s in the best padded batches).
+    Other texts in the call move a vector by rounding at most, 1e-5 stated. Texts are cut at the model's limit, as
+    in the original.
 
     Without ``pooling`` a model that says its own (sentence-transformers do) gets that one, any other ``first``.
 
     Raises:
-        ConfigError: no text model, or an unknown option.
+        ConfigError: no text model, an unknown option, or it is to be compiled.
         CheckpointError: the folder cannot be had or is not whole.
     """
 
@@ -66,6 +68,8 @@ class HubTextEncoder:
         from transformers import AutoConfig, AutoTokenizer
 
         spec.choose(pooling=POOLINGS, revision=None)
+        if execution.compile_s is not None:
+            raise ConfigError(f"encoder '{spec.text}': compile=true, but texts have no usual length; expected false")
         folder = find_model(spec)
         config = attempt(AutoConfig.from_pretrained, folder, CONFIG)
         if config.model_type in AUDIO_MODELS or config.is_encoder_decoder or not hasattr(config, "vocab_size"):
@@ -76,7 +80,7 @@ class HubTextEncoder:
         self._limit = _limit(folder, config, self._tokenizer)
         network = HubText(load_pretrained(folder, config), pooling=spec.options.get("pooling") or _own(folder))
         self.name, self.dim = spec.text, network.dim
-        self.settings = {"dtype": execution.dtype, "compile": execution.compile}
+        self.settings = {"dtype": execution.dtype, "compile": False}
         self._recipe = {
             "config": plain_json(folder / CONFIG),
             "tokens": {name: _sha256(folder / name) for name in TOKENS if (folder / name).is_file()},

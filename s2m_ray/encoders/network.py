@@ -38,44 +38,46 @@ class AudioNetwork(Protocol):
 class Runner:
     """Runs a network on rows of unequal lengths, those of one length together and none of them padded.
 
-    On the CPU every row goes alone: torch's kernels may give other bits for other batch sizes (measured: up to 7e-7
-    in six of ten families), and rows of 10 s gain nothing from company (measured: wav2vec2-base, 9.2 s of CPU time
-    for four alone, 9.0 s together). So there a vector depends on its row alone, bit for bit at one number of threads
-    (measured: wav2vec2, two threads in place of one, 8e-7). On CUDA up to ``budget`` samples go together, TF32 is
-    off and kernels are deterministic; other batch sizes move a vector by rounding.
+    torch's kernels may give other bits for other batch sizes (measured: up to 7e-7 in six of ten families), and for
+    other numbers of threads (measured: wav2vec2, two in place of one, 8e-7). So with a budget of one row on the CPU
+    a vector depends on its row alone, bit for bit at one number of threads. On CUDA TF32 is off and kernels are
+    deterministic; other batch sizes move a vector by rounding.
 
     Args:
         network: Is put in eval mode and moved to the device.
-        execution: ``dtype`` bfloat16 is autocast: weights stay float32, matrix products are bfloat16. ``compile``
-            makes one graph for all lengths: a graph for each would take minutes for speech, and graphs for some of
-            them would make a vector depend on what came before it.
+        execution: ``dtype`` bfloat16 is autocast: weights stay float32, matrix products are bfloat16. One length
+            can be compiled, that of whole segments, which most rows of a music library have: a graph for each length
+            would cost half a minute each time, and which rows run compiled must not depend on what came before
+            them.
+        compile_length: Rows of this length run compiled.
 
     Raises:
         ConfigError: CUDA is asked for and not there.
     """
 
-    def __init__(self, network: nn.Module, execution: Execution) -> None:
+    def __init__(self, network: nn.Module, execution: Execution, compile_length: int | None = None) -> None:
         cuda = torch.cuda.is_available()
         if execution.device == "cuda" and not cuda:
             raise ConfigError("device=cuda: torch sees no CUDA device here, expected cpu or auto")
         self.device = "cuda" if cuda and execution.device != "cpu" else "cpu"
         self.dtype = execution.dtype
         self.network = network.eval().to(self.device)
-        call = torch.compile(self.network, dynamic=True) if execution.compile else self.network
-        self._call = cast(Callable[[Tensor], Tensor], call)
+        compiled = torch.compile(self.network) if compile_length else self.network
+        self._compiled = cast(Callable[[Tensor], Tensor], compiled)
+        self._compile_length = compile_length
 
     def __call__(self, rows: Sequence[Tensor], budget: int) -> Float[ndarray, "rows dim"]:
         """One float32 vector a row, in the order of ``rows`` (at least one).
 
         Args:
-            budget: Sum of the lengths in one forward pass, on CUDA; a row always fits.
+            budget: Sum of the lengths in one forward pass; a row always fits.
         """
         lengths = defaultdict(list)
         for index, row in enumerate(rows):
             lengths[len(row)].append(index)
         found: dict[int, Tensor] = {}
         for length, indices in lengths.items():
-            together = max(1, budget // length) if self.device == "cuda" else 1
+            together = max(1, budget // length)
             for start in range(0, len(indices), together):
                 chosen = indices[start : start + together]
                 batch = torch.stack([rows[index] for index in chosen])
@@ -96,7 +98,8 @@ class Runner:
                 if self.device == "cuda":
                     flags = {"enabled": True, "deterministic": True, "allow_tf32": False}
                     stack.enter_context(torch.backends.cudnn.flags(**flags))
-                return self._call(batch.to(self.device)).float()
+                run = self._compiled if batch.shape[1] == self._compile_length else self.network
+                return cast(Tensor, run(batch.to(self.device))).float()
         except torch.OutOfMemoryError:
             pass  # the retry stands outside, where the error no longer holds the tensors of the failed pass
         if self.device == "cuda":
@@ -126,13 +129,16 @@ class NetworkEncoder:
     ) -> None:
         assert isinstance(network, nn.Module)
         self.name, self.sample_rate, self.dim = name, network.sample_rate, network.dim
-        self.settings = {"dtype": execution.dtype, "compile": execution.compile}
+        self.settings = {"dtype": execution.dtype, "compile": execution.compile_s is not None}
         self._min_samples = network.min_samples
         self._max_samples: int | None = getattr(network, "max_samples", None)
         self._recipe = dict(recipe) | {"sample_rate": self.sample_rate, "min_samples": self._min_samples}
-        self._budget = round(execution.batch_s * self.sample_rate)
-        self._run = Runner(network, execution)
+        whole = round(execution.compile_s * self.sample_rate) if execution.compile_s else None
+        self._run = Runner(network, execution, whole)
         self.device = self._run.device
+        # Rows of 10 s gain nothing from company on the CPU (measured: wav2vec2-base, 9.2 s of CPU time for four
+        # alone, 9.0 s together), so there each goes alone and is the same bit for bit.
+        self._budget = round(execution.batch_s * self.sample_rate) if self.device == "cuda" else 1
 
     @property
     def network(self) -> nn.Module:

@@ -74,6 +74,14 @@ class Spec:
         except ValueError:
             raise ConfigError(f"encoder '{self.text}': {key}={value}, expected a whole number") from None
 
+    def located(self) -> str:
+        """The name with its target's absolute path, if the target is a file or folder here: for workers elsewhere."""
+        path = Path(self.target).expanduser()
+        if not self.target or not path.exists():
+            return self.text
+        rest = self.text.removeprefix(f"{self.family}:").removeprefix(self.target)
+        return f"{self.family}:{path.absolute()}{rest}" if self.family else f"{path.absolute()}{rest}"
+
     def file(self) -> Path:
         """The target as a file.
 
@@ -93,11 +101,11 @@ class Spec:
 class Execution:
     """How a network is run.
 
-    ``dtype`` changes numbers and is part of ``space_id``. ``compile`` changes them by rounding only, so it is not,
+    ``dtype`` changes numbers and is part of ``space_id``. Compiling changes them by rounding only, so it is not,
     but no store mixes the two. ``device`` and ``batch_s`` are resources.
     """
 
     dtype: Dtype = "float32"
     device: Device = "auto"
-    compile: bool = False
+    compile_s: float | None = None  # waveforms of exactly this length run compiled; None: none do
     batch_s: float = 120.0  # audio-seconds in one forward pass, on CUDA
