@@ -3,7 +3,9 @@
 Parses and prints, nothing else. Heavy imports (torch, ray, faiss) stand inside the commands, so that --help is quick.
 """
 
+import errno
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from s2m_ray.errors import S2MError
+from s2m_ray.errors import Interrupted, S2MError
 
 app = typer.Typer(
     help="Find music that carries the emotion of a voice: embed, train, evaluate, on a laptop or a Ray cluster.",
@@ -23,6 +25,7 @@ app = typer.Typer(
 )
 
 EXIT_INPUT, EXIT_REJECTS, EXIT_INTERRUPTED = 2, 3, 75
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # the user's to mend, and never our bug
 TYPER_INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt
 
 Json = Annotated[bool, typer.Option("--json", help="One line of JSON on stdout; all else goes to stderr.")]
@@ -162,6 +165,10 @@ def embed(
     max_rejects: Annotated[
         str | None, typer.Option(help="More rejects than this (a count, or 1%) is exit code 3.")
     ] = None,
+    plan: Annotated[Path | None, typer.Option(help="A plan of `s2m plan --out`, to compare this run with.")] = None,
+    retry_rejects: Annotated[
+        bool | None, typer.Option("--retry-rejects", help="Try again what an earlier run rejected.")
+    ] = None,
     workers: Workers = None,
     address: Address = None,
     config: ConfigFile = None,
@@ -173,18 +180,24 @@ def embed(
 
     cfg = load(
         EmbedConfig, config, settings or (), manifest=manifest, out=out, encoder=encoder, dtype=dtype,
-        compile=compiled, max_rejects=max_rejects, resources__workers=workers, resources__address=address,
+        compile=compiled, max_rejects=max_rejects, retry_rejects=retry_rejects, plan=plan,
+        resources__workers=workers, resources__address=address,
     )  # fmt: skip
     from jobs.embed import run
+    from s2m_ray.plan import summary
     from s2m_ray.progress import Display
 
     with Display() as progress:
         result = run(cfg, progress)
     header = result.header
+    if result.reopened:
+        say(f"{out}: {result.reopened} shards opened again: files changed, or rejects were to be tried again")
     if result.embedded_now == 0:
         say(f"{out}: complete already, nothing to do")
     elif result.embedded_now < header["items"] + header["rejected"]:
         say(f"{out}: resumed, {result.embedded_now} items were missing")
+    if result.embedded_now:
+        say(f"{out}: {summary(header['last_run'])}")
     for finding in header.get("health", {}).get("findings", ()):
         say(f"{out}: warning: {finding['text']}")
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(header["reject_reasons"].items()))
@@ -193,6 +206,43 @@ def embed(
     if result.over_limit:
         say(f"{out}: {header['rejected']} rejects, --max-rejects is {cfg.max_rejects}; see {out}/rejects-*.parquet")
         raise typer.Exit(EXIT_REJECTS)
+
+
+@app.command()
+def plan(
+    manifest: Annotated[Path, typer.Argument(help="Manifest: .parquet, .csv or .jsonl.")],
+    encoder: Annotated[str | None, typer.Option(help="Encoder, as for `s2m embed`.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of a network: float32 or bfloat16.")] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Items that are embedded to measure.")] = 64,
+    price: Annotated[float | None, typer.Option(min=0, help="Of all machines together, an hour.")] = None,
+    for_workers: Annotated[
+        int, typer.Option(min=0, help="Predict for so many workers; 0: for as many as measure.")
+    ] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="File for the plan: `s2m embed --plan` holds itself to it.")
+    ] = None,
+    workers: Workers = None,
+    address: Address = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what embedding a manifest will take, from a sample of it: time, money, memory, disk, bottleneck."""
+    from s2m_ray.config import EmbedConfig, load
+
+    cfg = load(
+        EmbedConfig, config, settings or (), manifest=manifest, out=Path("unused"), encoder=encoder, dtype=dtype,
+        resources__workers=workers, resources__address=address,
+    )  # fmt: skip
+    from jobs.plan import run
+    from s2m_ray.plan import rows, to_dict
+    from s2m_ray.progress import Display
+
+    with Display() as progress:
+        found = run(
+            cfg, sample=sample, workers=for_workers, price_per_hour=price, out=out, progress=progress
+        )  # fmt: skip
+    give(as_json, to_dict(found), f"{table(rows(found))}\nmeasured on {found.sample_items} items")
 
 
 @app.command()
@@ -317,8 +367,17 @@ def exit_codes() -> Iterator[None]:
     signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
+    except Interrupted as error:
+        stop(EXIT_INTERRUPTED, f"interrupted: {error}")
     except S2MError as error:
         stop(EXIT_INPUT, f"error: {error}")
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        stop(
+            EXIT_INPUT,
+            f"error: {error.filename or 'output'}: {os.strerror(error.errno)}; nothing that was written is lost",
+        )
     except typer.TyperException as error:  # a wrong call; its subclasses all have format_message
         stop(EXIT_INPUT, f"error: {getattr(error, 'format_message', error.__str__)()}; see --help")
     except (KeyboardInterrupt, typer.Abort):

@@ -1,16 +1,15 @@
-"""Manifest -> store, on Ray Data."""
+"""Manifest -> store."""
 
 import hashlib
-import logging
-import sys
-import time
+import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from filelock import FileLock, Timeout
 
-from jobs.session import plan_workers, ray_session
+from jobs.pool import Totals, embed_shards
 from s2m_ray.config import EmbedConfig
 from s2m_ray.encoders import build_encoder, located
 from s2m_ray.encoders.base import AnyEncoder, max_s, settings
@@ -18,9 +17,12 @@ from s2m_ray.errors import ConfigError, StoreError
 from s2m_ray.files import claim, digest, read_json
 from s2m_ray.health import examine, sample
 from s2m_ray.manifest import read_manifest
+from s2m_ray.plan import Plan, compare, read_plan
 from s2m_ray.progress import Progress, Silent
-from s2m_ray.stages import EmbedShard
-from s2m_ray.store import HEADER, seal, shard_path
+from s2m_ray.store import HEADER, ROWS, changed, rejects_path, reopen, seal, shard_path, write_rows
+
+LOCK = ".lock"
+ROW_BYTES = 300  # of a row beside its vector, measured on RAVDESS; for the check of the space that is left
 
 
 @dataclass(frozen=True)
@@ -30,62 +32,90 @@ class EmbedResult:
     store: Path
     header: dict[str, Any]
     embedded_now: int  # items of this run; the others were there already
+    reopened: int  # shards that were done, and in which a file changed or rejects were tried again
     over_limit: bool  # more rejects than max_rejects
 
 
 def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
-    """Embed every item of a manifest into a sharded store; shards that are there already are kept.
+    """Embed every item of a manifest into a sharded store; what is there already is kept.
 
     Raises:
         ConfigError, ManifestError, StoreError: before any actor starts, or when the counts do not add up.
+        Interrupted, KeyboardInterrupt: stopped; the same call goes on.
     """
-    manifest = read_manifest(cfg.manifest)
+    progress = progress or Silent()
+    plan = read_plan(cfg.plan) if cfg.plan else None
     cfg = replace(cfg, encoder=located(cfg.encoder))  # a worker's working directory is another one
-    encoder = build_encoder(cfg.encoder, device="cpu", **_options(cfg))
-    shard_items = cfg.shard_items or min(256, max(8, manifest.num_rows // 32))
-    shards = -(-manifest.num_rows // shard_items)
-    job = {
-        **_space(encoder, cfg),
+    manifest = read_manifest(cfg.manifest)
+    shard_items = cfg.shard_items or _shard_items(manifest.num_rows)
+    job, facts = _job(cfg, shard_items)
+    claim(cfg.out, job, StoreError)
+    try:
+        with FileLock(cfg.out / LOCK, timeout=0):
+            return _run(cfg, manifest, job, facts, plan, progress)
+    except Timeout:
+        raise StoreError(
+            f"{cfg.out}: another `s2m embed` writes here now; wait until it is done, or stop it"
+        ) from None
+
+
+def _run(
+    cfg: EmbedConfig, manifest: pa.Table, job: dict[str, Any], facts: dict[str, Any], plan: Plan | None,
+    progress: Progress,
+) -> EmbedResult:  # fmt: skip
+    items, shard_items = manifest.num_rows, job["shard_items"]
+    allowed = cfg.allowed_rejects(items)
+    shards = range(-(-items // shard_items))
+    if not (cfg.out / ROWS).exists():
+        write_rows(cfg.out, manifest, shard_items)
+    del manifest  # workers read their rows themselves
+    done = [number for number in shards if shard_path(cfg.out, number).exists()]
+    again = [number for number in done if _again(cfg, number)]
+    if len(done) == len(shards) and not again and (cfg.out / HEADER).exists():
+        header = read_json(cfg.out / HEADER, StoreError)
+        return EmbedResult(cfg.out, header, 0, 0, header["rejected"] > allowed)
+    (cfg.out / HEADER).unlink(missing_ok=True)  # the store is not complete any more
+    for number in again:
+        reopen(cfg.out, number)
+    missing = [number for number in shards if not shard_path(cfg.out, number).exists()]
+    totals = Totals()
+    if missing:
+        _require_space(cfg.out, len(missing) * shard_items * (4 * facts["dim"] + ROW_BYTES))
+        progress.step(f"embed {cfg.manifest.name}")
+        in_missing = len(missing) * shard_items - (shard_items * len(shards) - items) * (shards[-1] in missing)
+        totals = embed_shards(cfg, missing, in_missing, progress)
+    last_run: dict[str, Any] = totals.as_dict()
+    if plan is not None and missing:
+        last_run["plan"] = compare(plan, last_run)
+    header = job | facts | {
+        "manifest": str(cfg.manifest),
+        "last_run": last_run,
+        "health": examine(sample([shard_path(cfg.out, number) for number in shards]), network=facts["network"]),
+    }  # fmt: skip
+    sealed = seal(cfg.out, shards=len(shards), items=items, header=header)
+    embedded = totals.items + totals.rejected
+    return EmbedResult(cfg.out, sealed, embedded, len(again), sealed["rejected"] > allowed)
+
+
+def _shard_items(items: int) -> int:
+    """Some shards for each worker, not too small, and not more than 4096 of them."""
+    return max(min(256, max(8, items // 32)), -(-items // 4096))
+
+
+def _job(cfg: EmbedConfig, shard_items: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the store is for, which no second run may change; and what else its header says of the encoder.
+
+    Raises:
+        ConfigError: segments are longer than the encoder takes.
+    """
+    compile_s = cfg.audio.segment_s if cfg.compile else None
+    encoder = build_encoder(cfg.encoder, dtype=cfg.dtype, compile_s=compile_s, device="cpu")
+    job = _space(encoder, cfg) | {
         "manifest_sha256": hashlib.sha256(cfg.manifest.read_bytes()).hexdigest(),
         "shard_items": shard_items,
     }
-    network, dim, sample_rate = bool(settings(encoder)), encoder.dim, getattr(encoder, "sample_rate", None)
-    del encoder  # the workers have weights of their own
-    claim(cfg.out, job, StoreError)
-    allowed = cfg.allowed_rejects(manifest.num_rows)
-    missing = [number for number in range(shards) if not shard_path(cfg.out, number).exists()]
-    if not missing and (cfg.out / HEADER).exists():
-        header = read_json(cfg.out / HEADER, StoreError)
-        return EmbedResult(cfg.out, header, 0, header["rejected"] > allowed)
-    (cfg.out / HEADER).unlink(missing_ok=True)  # somebody took shards away: the store is not complete any more
-    blocks = [_block(manifest, number, shard_items) for number in missing]
-    embedded, audio_s, wall_s = _embed(cfg, blocks, progress or Silent())
-    header = job | {
-        "dim": dim,
-        "sample_rate": sample_rate,
-        "manifest": str(cfg.manifest),
-        "last_run": {"items": embedded, "audio_s": round(audio_s, 3), "wall_s": round(wall_s, 3)},
-        "health": examine(sample([shard_path(cfg.out, number) for number in range(shards)]), network=network),
-    }
-    sealed = seal(cfg.out, shards=shards, items=manifest.num_rows, header=header)
-    return EmbedResult(cfg.out, sealed, embedded, sealed["rejected"] > allowed)
-
-
-def _options(cfg: EmbedConfig) -> dict[str, Any]:
-    return {"dtype": cfg.dtype, "compile_s": cfg.audio.segment_s if cfg.compile else None}
-
-
-class _Worker(EmbedShard):
-    """The stage as an actor, on one thread.
-
-    torch's kernels round otherwise on another number of threads (measured: 8e-7), which Ray would take from
-    ``cpus_per_worker``; and two workers of one thread are faster than one of two.
-    """
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        if "torch" in sys.modules:  # `spectral` does without
-            sys.modules["torch"].set_num_threads(1)
+    sample_rate = getattr(encoder, "sample_rate", None)
+    return job, {"dim": encoder.dim, "sample_rate": sample_rate, "network": bool(settings(encoder))}
 
 
 def _space(encoder: AnyEncoder, cfg: EmbedConfig) -> dict[str, Any]:
@@ -105,45 +135,15 @@ def _space(encoder: AnyEncoder, cfg: EmbedConfig) -> dict[str, Any]:
     return used | {"space_id": space_id, "audio": asdict(cfg.audio)}
 
 
-def _block(manifest: pa.Table, number: int, shard_items: int) -> pa.Table:
-    rows = manifest.slice(number * shard_items, shard_items)
-    return rows.append_column("shard", pa.array([number] * rows.num_rows, pa.int32()))
+def _again(cfg: EmbedConfig, number: int) -> bool:
+    """Whether a shard that is done is to be done again, in part."""
+    retry = cfg.retry_rejects and rejects_path(cfg.out, number).exists()
+    return retry or changed(cfg.out, number)
 
 
-def _embed(cfg: EmbedConfig, blocks: list[pa.Table], progress: Progress) -> tuple[int, float, float]:
-    """Run the blocks through a pool of actors; the driver sees only their counts."""
-    if not blocks:
-        return 0, 0.0, 0.0
-    progress.step(f"embed {cfg.manifest.name}")
-    total, items, audio_s = sum(block.num_rows for block in blocks), 0, 0.0
-    started = time.monotonic()
-    with ray_session(cfg.resources):
-        import ray.data
-
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        # a stage that stands still ends the run, which can resume
-        context.execution_no_progress_timeout_s = 600
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        workers = plan_workers(cfg.resources, at_most=len(blocks))
-        options = _options(cfg) | {"batch_s": cfg.resources.batch_s}
-        # one block a shard, whole (batch_size=None), so that the shard's file is written by the actor that made it
-        counts = ray.data.from_arrow(blocks).map_batches(
-            _Worker,
-            fn_constructor_args=(cfg.out.absolute(), cfg.encoder, cfg.audio, cfg.resources.batch_s, options),
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=cfg.resources.cpus_per_worker,
-            num_gpus=cfg.resources.gpus_per_worker or None,
+def _require_space(out: Path, needed_bytes: int) -> None:
+    free = shutil.disk_usage(out).free
+    if free < needed_bytes:
+        raise StoreError(
+            f"{out}: {free / 1e9:.1f} GB free, the vectors that are missing need about {needed_bytes / 1e9:.1f} GB"
         )
-        for row in counts.iter_rows():
-            items += row["items"] + row["rejected"]
-            audio_s += row["audio_s"]
-            if not audio_s:  # texts
-                progress.update(items, total, "items")
-                continue
-            expected_s = audio_s * total / items  # the manifest need not know how long its items are
-            progress.update(audio_s, expected_s, "audio-s", f"{items} of {total} items")
-    return items, audio_s, time.monotonic() - started

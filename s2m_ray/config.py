@@ -68,6 +68,9 @@ class EmbedConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"  # of a network's products; part of the space
     compile: bool = False  # a network, for whole segments, on GPUs; other rounding, so not a resource either
     max_rejects: int | str = "1%"  # a count ("20") or a share ("1%") of the manifest; more than that is exit code 3
+    plan: Path | None = None  # to compare the run with
+    retry_rejects: bool = False  # try again what an earlier run rejected
+    stall_s: float = 600.0  # if no worker gets on for so long, the run ends, and can go on
     shard_items: int = 0  # the unit of work and of resuming; 0 = a 32nd of the manifest, 8 to 256
     audio: AudioConfig = field(default_factory=AudioConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
@@ -77,6 +80,7 @@ class EmbedConfig:
         # measured, wav2vec2-base and torch 2.11: 18 s to compile, 2 % faster in float32, minutes a pass in bfloat16
         pays = not self.compile or self.resources.gpus_per_worker > 0
         _check(pays, "compile", self.compile, "false without resources.gpus_per_worker: it does not pay on CPUs")
+        _check(self.stall_s > 0, "stall_s", self.stall_s, "a value above 0")
         _check(self.shard_items >= 0, "shard_items", self.shard_items, "0 (automatic) or more")
 
     def allowed_rejects(self, items: int) -> int:

@@ -32,6 +32,10 @@ class DecodeError(S2MError):
         return str(self).partition(": ")[2]
 
 
+class Interrupted(S2MError):
+    """A job ended before it was done, without loss: the same call goes on. The command line's exit code is 75."""
+
+
 class StoreError(S2MError):
     """An embedding store is missing, unfinished, or does not fit what it is used with."""
 

@@ -57,6 +57,25 @@ def read_json(path: Path, error: type[S2MError]) -> dict[str, Any]:
     return value
 
 
+def stamp(uri: str) -> str | None:
+    """Size and time of the last change of a file, which tell whether it is still the same; None if it is not there.
+
+    Args:
+        uri: Local path, or a URI that pyarrow opens.
+    """
+    try:
+        if "://" in uri:
+            from pyarrow.fs import FileSystem
+
+            filesystem, path = FileSystem.from_uri(uri)
+            found = filesystem.get_file_info(path)
+            return f"{found.size}/{found.mtime_ns}" if found.is_file else None
+        status = os.stat(uri)  # noqa: PTH116 - a million of them
+    except (OSError, ValueError, NotImplementedError):
+        return None
+    return f"{status.st_size}/{status.st_mtime_ns}"
+
+
 def digest(*values: object) -> str:
     """Short stable hash of JSON values: 16 hexadecimal digits of SHA-256."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))

@@ -2,7 +2,8 @@
 
 libsndfile reads as far as the length that it found when it opened the file. Without a Xing or Info header it guesses
 that length from the first frame's bit rate, which for a variable rate may be a tenth or ten times of the truth
-(measured: 1.7 s read of 12 s). Files cut out of others and old encoders' lack that header. So the frames are counted.
+(measured: 1.7 s read of 12 s). Files cut out of others and old encoders' lack that header, or its count of frames is
+0, as it is written before the end is known. So the frames are counted.
 """
 
 import io
@@ -24,9 +25,16 @@ def with_length(stream: BinaryIO) -> BinaryIO:
     first = stream.read(4)
     header = b"" if _frame_bytes(first) == 0 else first + stream.read(60)
     stream.seek(0)
-    if not header or header[4 + _side_info_bytes(header) :][:4] in (b"Xing", b"Info"):
+    tag = header[4 + _side_info_bytes(header) :] if header else b""
+    tagged = tag[:4] in (b"Xing", b"Info")
+    counted = len(tag) >= 12 and tag[7] & 1 and any(tag[8:12])  # flags, then the count if the flags say so
+    if not header or (tagged and (counted or len(tag) < 12)):
         return stream
     data = stream.read()
+    start += _frame_bytes(first) if tagged else 0  # the frame of the header is no sound
+    if len(data) < start + 4:
+        stream.seek(0)
+        return stream
     # no checksum, bit rate of index 8 (a frame of at least 192 bytes), no padding
     bits = bytes([0xFF, header[1] | 1, 0x80 | header[2] & 0x0C, header[3]])
     count = sum(1 for _ in _frames(data, start)).to_bytes(4, "big")

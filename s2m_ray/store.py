@@ -1,13 +1,16 @@
 """Sealed folder of Parquet shards, one vector an item, with rejects beside it.
 
 ``part-*.parquet`` and ``rejects-*.parquet`` are each whole or not there; a shard's part is written after its
-rejects, so a shard that has a part is done. ``job.json`` says what the folder was started for, ``store.json`` comes
-last: its existence means complete.
+rejects, so a shard that has a part is done. ``manifest.parquet`` holds the rows, a row group a shard. ``job.json``
+says what the folder was started for, ``store.json`` comes last: its existence means complete.
+
+A shard that was stopped on the way is begun: ``.begun-*.parquet`` holds what is stored of it so far, and its rejects
+file what is rejected. Reopening a shard that is done (files changed, rejects to be tried again) makes it begun.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,14 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from s2m_ray.errors import StoreError
-from s2m_ray.files import JOB, read_json, replacing, versions, write_json
+from s2m_ray.files import JOB, read_json, replacing, stamp, versions, write_json
+from s2m_ray.journal import FOLDER as JOURNALS
 from s2m_ray.manifest import SCHEMA
 
 HEADER = "store.json"
+ROWS = "manifest.parquet"
+STOP = ".stop"  # while this file is there, workers leave their shards begun
+COLUMNS = pa.schema([*SCHEMA, ("stamp", pa.string()), ("decoder", pa.string())])  # of a part, beside the embedding
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,14 @@ class Reject:
 
 
 REJECTS = pa.schema([(f.name, pa.string()) for f in fields(Reject)])
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An item with its vector; the row has the manifest's columns, ``stamp`` and ``decoder``."""
+
+    row: Mapping[str, Any]
+    vector: Float[ndarray, " dim"]
 
 
 @dataclass(frozen=True)
@@ -85,21 +100,105 @@ def shard_path(store: Path, number: int) -> Path:
     return store / f"part-{number:06d}.parquet"
 
 
+def rejects_path(store: Path, number: int) -> Path:
+    """File of a shard's rejects; there is none if nothing was rejected."""
+    return store / f"rejects-{number:06d}.parquet"
+
+
+def begun_path(store: Path, number: int) -> Path:
+    """File of what is stored of a shard that is not done."""
+    return store / f".begun-{number:06d}.parquet"
+
+
+def write_rows(store: Path, manifest: pa.Table, shard_items: int) -> None:
+    """Write the store's own copy of the manifest, from which workers read their shards."""
+    with replacing(store / ROWS) as temporary:
+        pq.write_table(manifest, temporary, row_group_size=shard_items)
+
+
+def read_rows(store: Path, number: int) -> list[dict[str, Any]]:
+    """The manifest rows of a shard."""
+    rows: list[dict[str, Any]] = pq.ParquetFile(store / ROWS).read_row_group(number).to_pylist()
+    return rows
+
+
 def write_shard(
-    store: Path, number: int, rows: Sequence[Mapping[str, Any]], vectors: Sequence[Float[ndarray, " dim"]],
-    rejects: Sequence[Reject], *, dim: int,
+    store: Path, number: int, stored: Sequence[Stored], rejects: Sequence[Reject], *, dim: int
 ) -> None:  # fmt: skip
-    """Write the rejects of a shard, then its part: each whole or not at all."""
-    rejects_path = store / f"rejects-{number:06d}.parquet"
-    rejects_path.unlink(missing_ok=True)  # of an attempt that was stopped before its part
-    if rejects:
-        table = pa.Table.from_pylist([dict(zip(REJECTS.names, astuple(r), strict=True)) for r in rejects], REJECTS)
-        with replacing(rejects_path) as temporary:
-            pq.write_table(table, temporary)
-    flat = np.concatenate(vectors) if vectors else np.empty(0, np.float32)
+    """Write the rejects of a shard, then its part: each whole or not at all. The shard is done then."""
+    _write_rejects(store, number, rejects)
+    _write_stored(shard_path(store, number), stored, dim)
+    begun_path(store, number).unlink(missing_ok=True)
+
+
+def write_begun(
+    store: Path, number: int, stored: Sequence[Stored], rejects: Sequence[Reject], *, dim: int
+) -> None:  # fmt: skip
+    """Write what there is of a shard that is to be continued."""
+    _write_rejects(store, number, rejects)
+    _write_stored(begun_path(store, number), stored, dim)
+
+
+def begun(store: Path, number: int, *, retry_rejects: bool) -> tuple[dict[str, Stored], dict[str, Reject]]:
+    """What there is of a shard that is not done, by item.
+
+    Args:
+        retry_rejects: Forget the rejects.
+    """
+    path = begun_path(store, number)
+    if not path.exists():
+        return {}, {}  # rejects without it are of an attempt that was killed before its part
+    table = pq.read_table(path, partitioning=None)
+    dim = table.schema.field("embedding").type.list_size
+    vectors = pc.list_flatten(table["embedding"]).to_numpy().reshape(-1, dim)
+    rows = table.drop_columns(["embedding"]).to_pylist()
+    stored = {row["item_id"]: Stored(row, vector) for row, vector in zip(rows, vectors, strict=True)}
+    rejected = rejects_path(store, number)
+    if retry_rejects or not rejected.exists():
+        return stored, {}
+    rejects = [Reject(**row) for row in pq.read_table(rejected, partitioning=None).to_pylist()]
+    return stored, {reject.item_id: reject for reject in rejects}
+
+
+def reopen(store: Path, number: int) -> None:
+    """Make a shard that is done one that is begun."""
+    shard_path(store, number).replace(begun_path(store, number))
+
+
+def changed(store: Path, number: int) -> bool:
+    """Whether a file of a shard that is done has changed. Files elsewhere (``s3://``) are not asked."""
+    table = pq.read_table(shard_path(store, number), columns=["uri", "stamp"], partitioning=None)
+    return not all(
+        "://" in uri or current(uri, before)
+        for uri, before in zip(table["uri"].to_pylist(), table["stamp"].to_pylist(), strict=True)
+    )
+
+
+def current(uri: str, before: str | None) -> bool:
+    """Whether a vector made of a file with that stamp still stands: the file is the same, or not there any more."""
+    return before is None or stamp(uri) in (None, before)
+
+
+def stop_requested(store: Path) -> bool:
+    """Whether workers are asked to leave their shards."""
+    return (store / STOP).exists()
+
+
+def _write_rejects(store: Path, number: int, rejects: Sequence[Reject]) -> None:
+    path = rejects_path(store, number)
+    if not rejects:
+        path.unlink(missing_ok=True)  # of an earlier attempt
+        return
+    table = pa.Table.from_pylist([asdict(reject) for reject in rejects], REJECTS)
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def _write_stored(path: Path, stored: Sequence[Stored], dim: int) -> None:
+    flat = np.concatenate([item.vector for item in stored]) if stored else np.empty(0, np.float32)
     embedding = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), dim)
-    table = pa.Table.from_pylist(list(rows), SCHEMA).append_column("embedding", embedding)
-    with replacing(shard_path(store, number)) as temporary:
+    table = pa.Table.from_pylist([dict(item.row) for item in stored], COLUMNS).append_column("embedding", embedding)
+    with replacing(path) as temporary:
         pq.write_table(table, temporary)
 
 
@@ -109,14 +208,23 @@ def seal(store: Path, *, shards: int, items: int, header: dict[str, Any]) -> dic
     Raises:
         StoreError: the counts do not add up.
     """
-    stored = sum(pq.read_metadata(shard_path(store, number)).num_rows for number in range(shards))
+    decoders: Counter[str] = Counter()
+    stored = 0
+    for number in range(shards):
+        column = pq.read_table(shard_path(store, number), columns=["decoder"], partitioning=None)["decoder"]
+        stored += len(column)
+        for entry in pc.value_counts(column).to_pylist():
+            decoders[entry["values"] or "none"] += entry["counts"]
     reasons = Counter(reject["reason"] for reject in read_rejects(store))
     rejected = sum(reasons.values())
     if stored + rejected != items:
         raise StoreError(f"{store}: {items} manifest rows, but {stored} stored + {rejected} rejected")
-    counts = {"items": stored, "rejected": rejected, "reject_reasons": dict(reasons), "shards": shards}
+    counts = {
+        "items": stored, "rejected": rejected, "reject_reasons": dict(reasons), "decoders": dict(decoders),
+        "shards": shards,
+    }  # fmt: skip
     complete = header | counts | {"versions": versions("soundfile", "soxr", "scipy", "torch", "transformers")}
-    for stale in store.glob(".*.parquet"):
+    for stale in (*store.glob(".*.parquet"), *store.glob(f"{JOURNALS}/*")):
         stale.unlink(missing_ok=True)
     write_json(store / HEADER, complete)
     return complete

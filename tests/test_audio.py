@@ -1,7 +1,9 @@
 """Decoding: the right samples, and a reason for each file that gives none."""
 
 import io
+import os
 import struct
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import soundfile
 from conftest import tone
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_audio import encoded, patched
 
-from s2m_ray.audio import decode, segment
+from s2m_ray.audio import decode, decode_with, segment
 from s2m_ray.errors import DecodeError
 from s2m_ray.mp3 import with_length
 
@@ -69,6 +72,159 @@ def test_a_window_is_the_slice_of_the_whole(files, name, tolerance, window):
     assert len(part) > 0.4 * RATE
     assert part.shape == whole[start:stop].shape
     assert np.abs(part - whole[start:stop]).max() <= tolerance
+
+
+# Container and codec by FFmpeg's names, rate, how many samples a window may lie off, how many seconds the whole is
+# longer: by the codec's delay and filling, where nothing tells how long they are
+BY_FFMPEG = {
+    "aac.m4a": ("ipod", "aac", 22050, 0, 0.0), "alac.m4a": ("ipod", "alac", 22050, 0, 0.0),
+    "adts.aac": ("adts", "aac", 22050, 0, 0.12), "sound.mov": ("mov", "pcm_s16le", 22050, 0, 0.0),
+    "opus.webm": ("webm", "libopus", 48000, 48, 0.01), "flac.mka": ("matroska", "flac", 22050, 23, 0.0),
+    "v2.wma": ("asf", "wmav2", 22050, 23, -0.01), "flac.oga": ("ogg", "flac", 22050, 0, 0.0),
+    "a.caf": ("caf", "alac", 22050, 0, 0.0), "a.tta": ("tta", "tta", 22050, 0, 0.0),
+    "a.wv": ("wv", "wavpack", 22050, 0, 0.0), "a.ac3": ("ac3", "ac3", 44100, 0, 0.04),
+    "a.amr": ("amr", "libopencore_amrnb", 8000, 0, 0.03), "a.3gp": ("3gp", "libopencore_amrnb", 8000, 0, 0.0),
+    "a.ts": ("mpegts", "aac", 22050, 2, 0.12), "a.avi": ("avi", "mp3", 22050, 0, 0.1),
+    "a.flv": ("flv", "aac", 22050, 23, 0.12),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def by_ffmpeg(tmp_path_factory) -> Path:
+    """6 s in which no moment sounds like another: a tone from 200 to 3200 Hz, louder and softer twice a second."""
+    folder = tmp_path_factory.mktemp("ffmpeg")
+    for name, (container, codec, rate, _, _) in BY_FFMPEG.items():
+        (folder / name).write_bytes(encoded(container, codec, rate, wave=glide(rate)))
+    return folder
+
+
+def glide(rate: int) -> np.ndarray:
+    at = np.arange(6 * rate) / rate
+    wave = 0.4 * np.sin(2 * np.pi * (200 * at + 250 * at**2)) * (0.6 + 0.4 * np.sin(4 * np.pi * at))
+    return wave.astype(np.float32)[:, None]
+
+
+@pytest.mark.parametrize("name", BY_FFMPEG)
+def test_what_libsndfile_does_not_know_is_read_by_ffmpeg(by_ffmpeg, name):
+    _, _, rate, _, longer_s = BY_FFMPEG[name]
+    decoder, found = decode_with(str(by_ffmpeg / name), sample_rate=rate)
+    assert decoder == "ffmpeg"
+    assert found.dtype == np.float32
+    assert len(found) / rate == pytest.approx(6 + longer_s, abs=0.04 if longer_s else 1 / rate)
+    source = glide(rate)[:, 0]
+    # the lag with the best correlation is the codec's delay: none where the container tells it
+    spectrum = np.fft.rfft(found, 2 * len(source) + 5 * rate) * np.conj(
+        np.fft.rfft(source, 2 * len(source) + 5 * rate)
+    )
+    lag = int(np.argmax(products := np.fft.irfft(spectrum)))
+    lag -= len(products) if lag > len(products) // 2 else 0
+    assert abs(lag) <= (0.15 * rate if longer_s else 0.006 * rate)  # AMR's filter looks 5 ms ahead
+    size = min(len(source), len(found)) - rate // 4
+    ours, theirs = found[max(lag, 0) :][:size], source[max(-lag, 0) :][:size]
+    assert np.corrcoef(ours, theirs)[0, 1] > (0.9 if "amr" in BY_FFMPEG[name][1] else 0.99)
+
+
+@pytest.mark.parametrize("window", [(2.0, 3.0), (0.0, 0.5), (0.4, 1.3), (4.123, 5.5), (5.0, None)])
+@pytest.mark.parametrize("name", BY_FFMPEG)
+def test_a_window_found_by_seeking_is_the_slice_of_the_whole(by_ffmpeg, name, window):
+    _, codec, rate, off, _ = BY_FFMPEG[name]
+    whole = decode(str(by_ffmpeg / name), sample_rate=rate)
+    start, stop = (None if edge is None else round(edge * rate) for edge in window)
+    part = decode(str(by_ffmpeg / name), sample_rate=rate, start_s=window[0], end_s=window[1])
+    assert abs(len(part) - len(whole[start:stop])) <= off
+    size = len(part) - 2 * off
+    slices = (
+        [whole[start + off + shift :][:size] for shift in range(-off, off + 1)] if start else [whole[off:][:size]]
+    )
+    errors = [np.abs(part[off : off + size][: len(one)] - one).max() for one in slices]
+    assert min(errors) <= (0.02 if "amr" in codec else 1e-4)  # of AMR every frame builds on the one before
+
+
+def test_libsndfile_is_asked_first(files):
+    for name in ("whole.wav", "whole.flac", "whole.mp3", "whole.ogg"):
+        decoder, found = decode_with(str(files / name), sample_rate=RATE)
+        assert decoder == "soundfile"
+        assert found.tolist() == decode(str(files / name), sample_rate=RATE).tolist()
+
+
+def test_ffmpeg_reads_from_a_uri_too(by_ffmpeg):
+    path = by_ffmpeg / "aac.m4a"
+    assert decode(f"file://{path}", sample_rate=RATE).tolist() == decode(str(path), sample_rate=RATE).tolist()
+
+
+def test_ffmpeg_keeps_the_limits(by_ffmpeg):
+    path = str(by_ffmpeg / "aac.m4a")
+    with pytest.raises(DecodeError, match=r"^too_long: the header claims 6 s, limit 3 s"):
+        decode(path, sample_rate=RATE, max_s=3.0)
+    with pytest.raises(DecodeError, match=r"^too_long: .*more than 3 s are there"):  # ADTS claims nothing
+        decode(str(by_ffmpeg / "adts.aac"), sample_rate=RATE, max_s=3.0)
+    with pytest.raises(DecodeError, match=r"^no_samples: nothing in the window from 9\.000 s; 6\.000 s in all"):
+        decode(path, sample_rate=RATE, start_s=9.0)
+    for window in ((2.0, 2.0), (5.0, 4.0)):
+        with pytest.raises(DecodeError, match=r"^no_samples: nothing in the window"):
+            decode(path, sample_rate=RATE, start_s=window[0], end_s=window[1])
+    with pytest.raises(DecodeError, match=r"^too_short: 0\.010 s"):
+        decode(path, sample_rate=RATE, start_s=1.0, end_s=1.01, min_s=0.05)
+    assert len(decode(path, sample_rate=RATE, max_s=3.0, end_s=3.0)) == 3 * RATE
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+@pytest.mark.parametrize("name", [name for name in BY_FFMPEG if name not in ("adts.aac", "a.ac3", "a.amr", "a.ts")])
+def test_what_ffmpeg_reads_and_was_cut_off(by_ffmpeg, tmp_path, name, share):
+    """Of ADTS, AC-3, AMR and transport streams nothing tells how long they were."""
+    with pytest.raises(DecodeError, match=r"^truncated: "):
+        decode(cut(by_ffmpeg / name, share, tmp_path), sample_rate=16000)
+
+
+def test_without_pyav_all_is_as_before(by_ffmpeg, files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert decode_with(str(files / "whole.wav"), sample_rate=RATE)[0] == "soundfile"
+    with pytest.raises(DecodeError, match=r"^not_audio: Format not recognised; .*PyAV is not installed"):
+        decode(str(by_ffmpeg / "aac.m4a"), sample_rate=RATE)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_that_was_cut_off(tmp_path, subtype):
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 10 * 24000)
+    whole = as_bytes(noise, 24000, format="OGG", subtype=subtype)
+    pages = [at for at in range(len(whole)) if whole[at : at + 4] == b"OggS"]
+    for end in (pages[-1], pages[-1] + 10, len(whole) - 1, len(whole) // 2):
+        (tmp_path / "cut.ogg").write_bytes(whole[:end])
+        with pytest.raises(DecodeError, match=r"^truncated: .*Ogg page"):
+            decode(str(tmp_path / "cut.ogg"), sample_rate=24000)
+    (tmp_path / "cut.ogg").write_bytes(whole[: pages[-1]])  # all the pages that are there are whole
+    assert len(decode(str(tmp_path / "cut.ogg"), sample_rate=24000, end_s=5.0)) == 5 * 24000
+
+
+@pytest.mark.parametrize("kind", ["W64", "RF64"])
+def test_a_wav_of_64_bits_that_was_cut_off(tmp_path, kind):
+    whole = as_bytes(tone(440, 3.0, RATE), RATE, format=kind, subtype="PCM_16")
+    for end, message in [(0.9, "the header claims 3.00 s"), (0.1, "the header claims"), (104, "the file has none")]:
+        (tmp_path / "cut.w64").write_bytes(whole[: end if end > 1 else int(end * len(whole))])
+        with pytest.raises(DecodeError, match=rf"^truncated: .*{message}"):
+            decode(str(tmp_path / "cut.w64"), sample_rate=RATE)
+    (tmp_path / "cut.w64").write_bytes(whole[: len(whole) // 2])
+    assert len(decode(str(tmp_path / "cut.w64"), sample_rate=RATE, end_s=1.0)) == RATE
+
+
+def test_a_flac_from_a_pipe_has_no_length_and_is_fine(files, tmp_path):
+    """FLAC holds its length as 36 bits from the middle of byte 21 on; 0 is for unknown."""
+    content = (files / "whole.flac").read_bytes()
+    (tmp_path / "pipe.flac").write_bytes(patched(content, 21, ">BI", content[21] & 0xF0, 0))
+    whole = decode(str(files / "whole.flac"), sample_rate=RATE)
+    assert decode(str(tmp_path / "pipe.flac"), sample_rate=RATE).tolist() == whole.tolist()
+    part = decode(str(tmp_path / "pipe.flac"), sample_rate=RATE, start_s=2.0)
+    assert part.tolist() == whole[2 * RATE :].tolist()
+
+
+def test_an_mp3_whose_header_counts_no_frames_is_read_to_its_end(files, tmp_path):
+    content = (files / "whole.mp3").read_bytes()
+    mark = b"Info" if b"Info" in content[:64] else b"Xing"
+    (tmp_path / "zero.mp3").write_bytes(patched(content, content.index(mark) + 8, ">I", 0))
+    assert 0 <= len(decode(str(tmp_path / "zero.mp3"), sample_rate=RATE)) - 3 * RATE < 3000
+    (tmp_path / "only.mp3").write_bytes((tmp_path / "zero.mp3").read_bytes()[:100])
+    with pytest.raises(DecodeError, match=r"^(not_audio|truncated|no_samples): "):
+        decode(str(tmp_path / "only.mp3"), sample_rate=RATE)
 
 
 @pytest.mark.parametrize("start_s", [7.3, 20.0])
@@ -149,6 +305,13 @@ def test_what_is_there_but_is_no_audio(tmp_path):
 def test_what_cannot_be_opened(tmp_path, uri, message):
     with pytest.raises(DecodeError, match=f"^{message}[^\n]*$"):
         decode(uri.format(tmp_path), sample_rate=16000)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    for uri in (f"{tmp_path}/pipe.wav", f"file://{tmp_path}/pipe.wav", "/dev/zero"):
+        with pytest.raises(DecodeError, match=r"^unreadable: a pipe, socket or device, expected a regular file$"):
+            decode(uri, sample_rate=16000)
 
 
 def test_an_empty_file(tmp_path):

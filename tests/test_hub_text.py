@@ -4,7 +4,6 @@ import json
 
 import hub_models
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -13,8 +12,9 @@ from s2m_ray.config import AudioConfig
 from s2m_ray.encoders import build_encoder
 from s2m_ray.errors import CheckpointError, ConfigError, DecodeError
 from s2m_ray.manifest import from_rows
-from s2m_ray.stages import EmbedShard, ReadText
-from s2m_ray.store import read_rejects
+from s2m_ray.shard import EmbedShard
+from s2m_ray.stages import ReadText
+from s2m_ray.store import read_rejects, write_rows
 
 TEXTS = [
     "the dogs are sitting by the door",
@@ -120,7 +120,7 @@ def test_what_is_no_text_model_is_refused(distilbert, tmp_path):
 
 
 def test_read_text():
-    assert ReadText()({"text": " hi , kia "}) == "hi , kia"
+    assert ReadText()({"text": " hi , kia "}) == (None, "hi , kia")
     for text in (None, "", "  \n"):
         with pytest.raises(DecodeError, match="^no_text: "):
             ReadText()({"text": text})
@@ -132,9 +132,8 @@ def test_a_shard_of_texts_is_embedded_without_audio(distilbert, tmp_path):
         {"item_id": "b", "uri": "/none/b.wav", "modality": "text"},
         {"item_id": "c", "uri": "c", "modality": "text", "text": TEXTS[1]},
     ]
-    table = from_rows(rows, "test").append_column("shard", pa.array([0] * 3, pa.int32()))
-    embed = EmbedShard(tmp_path, str(distilbert), AudioConfig(), 10.0, {"dtype": "float32"})
-    counts = embed(table).to_pylist()[0]
+    write_rows(tmp_path, from_rows(rows, "test"), 3)
+    counts = EmbedShard(tmp_path, str(distilbert), AudioConfig(), batch_s=10.0, options={"dtype": "float32"})(0)
     assert (counts["items"], counts["rejected"], counts["audio_s"]) == (2, 1, 0.0)
     assert [(r["item_id"], r["reason"]) for r in read_rejects(tmp_path)] == [("b", "no_text")]
     written = pq.read_table(tmp_path / "part-000000.parquet", partitioning=None)

@@ -11,7 +11,7 @@ import pytest
 
 from s2m_ray.errors import EvaluationError, StoreError
 from s2m_ray.files import claim, digest, read_json, replacing, write_json
-from s2m_ray.store import Reject, read_rejects, read_speech, read_store, seal, shard_path, write_shard
+from s2m_ray.store import Reject, Stored, read_rejects, read_speech, read_store, seal, shard_path, write_shard
 
 HEADER = {"space_id": "space-1", "encoder": "fake", "dim": 2}
 
@@ -24,16 +24,18 @@ def vector(*values: float) -> np.ndarray:
     return np.array(values, np.float32)
 
 
+def stored(name: str, *values: float, **columns) -> Stored:
+    return Stored(row(name, **columns), vector(*values))
+
+
 def reject(name: str, reason: str = "missing") -> Reject:
     return Reject.of(row(name), "decode", reason, "no such file")
 
 
 def two_shards(folder: Path) -> Path:
-    write_shard(folder, 0, [row("a", emotion="sad", split="test")], [vector(1, 2)], [reject("b")], dim=2)
-    write_shard(
-        folder, 1, [row("c", split="train"), row("d", emotion="happy", split="train")],
-        [vector(3, 4), vector(5, 6)], [], dim=2,
-    )  # fmt: skip
+    write_shard(folder, 0, [stored("a", 1, 2, emotion="sad", split="test")], [reject("b")], dim=2)
+    items = [stored("c", 3, 4, split="train"), stored("d", 5, 6, emotion="happy", split="train")]
+    write_shard(folder, 1, items, [], dim=2)
     return folder
 
 
@@ -77,8 +79,8 @@ def test_the_columns_on_disk_are_as_promised(tmp_path):
 
 
 def test_a_shard_of_rejects_only_is_a_shard(tmp_path):
-    write_shard(tmp_path, 0, [], [], [reject("a"), reject("b", "not_audio")], dim=2)
-    write_shard(tmp_path, 1, [row("c")], [vector(1, 2)], [], dim=2)
+    write_shard(tmp_path, 0, [], [reject("a"), reject("b", "not_audio")], dim=2)
+    write_shard(tmp_path, 1, [stored("c", 1, 2)], [], dim=2)
     assert seal(tmp_path, shards=2, items=3, header=HEADER)["reject_reasons"] == {"missing": 1, "not_audio": 1}
     assert read_store(tmp_path).vectors.tolist() == [[1, 2]]
 
@@ -91,11 +93,11 @@ def test_a_row_too_many_or_too_few_is_no_store(tmp_path, items):
 
 
 def test_rejects_of_a_stopped_attempt_do_not_count_twice(tmp_path):
-    write_shard(tmp_path, 0, [], [], [reject("a"), reject("b")], dim=2)
+    write_shard(tmp_path, 0, [], [reject("a"), reject("b")], dim=2)
     shard_path(tmp_path, 0).unlink()  # as if stopped between the two files
-    write_shard(tmp_path, 0, [row("a")], [vector(1, 2)], [reject("b")], dim=2)
+    write_shard(tmp_path, 0, [stored("a", 1, 2)], [reject("b")], dim=2)
     assert seal(tmp_path, shards=1, items=2, header=HEADER)["rejected"] == 1
-    write_shard(tmp_path, 0, [row("a"), row("b")], [vector(1, 2), vector(1, 2)], [], dim=2)
+    write_shard(tmp_path, 0, [stored("a", 1, 2), stored("b", 1, 2)], [], dim=2)
     assert read_rejects(tmp_path) == []
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s2m_ray.store import HEADER, Store, seal, write_shard
+from s2m_ray.store import HEADER, Store, Stored, seal, write_shard
 
 EMOTIONS = ("angry", "happy", "sad")  # tags of speech and of music: each maps to itself
 Rows = list[dict[str, Any]]
@@ -69,7 +69,8 @@ def write_sealed(folder: Path, content: Store) -> Path:
     """The store as ``s2m embed`` leaves it."""
     header = {"space_id": content.space_id, "encoder": content.encoder}
     dim = content.vectors.shape[1]
-    write_shard(folder, 0, content.items.to_pylist(), list(content.vectors), [], dim=dim)
+    stored = [Stored(row, vector) for row, vector in zip(content.items.to_pylist(), content.vectors, strict=True)]
+    write_shard(folder, 0, stored, [], dim=dim)
     seal(folder, shards=1, items=len(content.vectors), header=header)
     assert (folder / HEADER).exists()
     return folder
