@@ -163,7 +163,7 @@ class _Watch:
         self._audio_s = sum(entry.audio_s for entry in found)
         if now - self._moved > self._stall_s:
             at = "; ".join(
-                f"shard {entry.shard} at {entry.stage} of '{', '.join(entry.items[:1])}' (pid {entry.pid}, {entry.host})"
+                f"shard {entry.shard} at {entry.stage} of '{''.join(entry.items[:1])}' (pid {entry.pid} {entry.host})"
                 for entry in found
                 if entry.stage
             )

@@ -56,6 +56,14 @@ def patch(name, what):
 for name in ("replace", "unlink", "open"):
     patch(name, name)
 """
+SLOW = """
+import soundfile, time
+_open = soundfile.SoundFile.__init__
+def slow(self, *args, **kwargs):
+    time.sleep(0.5)  # a node takes seconds to start, and is to be killed in the middle
+    return _open(self, *args, **kwargs)
+soundfile.SoundFile.__init__ = slow
+"""
 NODES = """
 import json, sys, threading, time
 from pathlib import Path
@@ -71,26 +79,24 @@ cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_
 nodes = [cluster.add_node(num_cpus=1, **small) for _ in range(2)]
 cluster.wait_for_nodes()
 ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
-killed = []
-
-def kill():
-    for _ in range(kills):
-        before = len(list(out.glob("part-*")))
-        while len(list(out.glob("part-*"))) < before + 3:
-            time.sleep(0.01)
-        cluster.remove_node(nodes.pop(0), allow_graceful=False)
-        killed.append(len(list(out.glob("part-*"))))
-        nodes.append(cluster.add_node(num_cpus=1, **small))
-
-thread = threading.Thread(target=kill, daemon=True)
-thread.start()
+killed, results = [], []
 resources = ResourceConfig(workers=2, cpus_per_worker=1.0)
 cfg = EmbedConfig(
     manifest=manifest, out=out, audio=AudioConfig(segment_s=0.8), shard_items=int(sys.argv[4]), resources=resources,
     max_rejects="50%",
 )
-result = run(cfg)
-print(json.dumps({"killed": killed, "items": result.header["items"], "rejected": result.header["rejected"]}))
+job = threading.Thread(target=lambda: results.append(run(cfg)))  # nodes are added by the main thread only
+job.start()
+for _ in range(kills):
+    before = len(list(out.glob("part-*")))
+    while job.is_alive() and len(list(out.glob("part-*"))) < before + 2:
+        time.sleep(0.01)
+    cluster.remove_node(nodes.pop(0), allow_graceful=False)
+    killed.append(len(list(out.glob("part-*"))))
+    nodes.append(cluster.add_node(num_cpus=1, **small))
+job.join()
+header = results[0].header
+print(json.dumps({"killed": killed, "items": header["items"], "rejected": header["rejected"]}))
 ray.shutdown()
 cluster.shutdown()
 """
@@ -234,12 +240,14 @@ def test_a_signal_to_stop_loses_nothing(library, undisturbed, tmp_path):
 
 def test_nodes_of_a_cluster_killed(library, undisturbed, tmp_path):
     store = tmp_path / "store"
+    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    env = environment(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     ended = subprocess.run(
         [sys.executable, "-c", NODES, str(library), str(store), "4", str(SHARD_ITEMS)],
-        env=environment(), capture_output=True, text=True, timeout=900,
+        env=env, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr[-3000:]
-    told = json.loads(ended.stdout.strip().splitlines()[-1])
+    told = json.loads(next(line for line in ended.stdout.splitlines() if line.startswith('{"killed"')))
     assert len(told["killed"]) == 4
     assert max(told["killed"]) < SHARDS  # it really was in the middle
     assert checksums(store) == undisturbed
