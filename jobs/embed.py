@@ -99,7 +99,7 @@ def _run(
 
 def _shard_items(items: int) -> int:
     """Some shards for each worker, not too small, and not more than 4096 of them."""
-    return max(min(256, max(8, items // 32)), -(-items // 4096))
+    return max(min(256, max(2, items // 32)), -(-items // 4096))
 
 
 def _job(cfg: EmbedConfig, shard_items: int) -> tuple[dict[str, Any], dict[str, Any]]:

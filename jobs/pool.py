@@ -39,7 +39,7 @@ class Totals:
     worker_bytes: int = 0  # peak of the largest worker
     workers: int = 0
     startup_s: float = 0.0  # until the first worker began: Ray, its workers, the weights
-    wall_s: float = 0.0  # of all of it
+    wall_s: float = 0.0  # until the last shard was done
 
     def add(self, counts: dict[str, Any]) -> None:
         """Add one shard's counts."""
@@ -102,7 +102,7 @@ def embed_shards(cfg: EmbedConfig, shards: list[int], items: int, progress: Prog
             raise
         finally:
             stop.unlink(missing_ok=True)
-    totals.wall_s = time.time() - started
+        totals.wall_s = time.time() - started
     return totals
 
 

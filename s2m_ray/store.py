@@ -8,6 +8,7 @@ A shard that was stopped on the way is begun: ``.begun-*.parquet`` holds what is
 file what is rejected. Reopening a shard that is done (files changed, rejects to be tried again) makes it begun.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -224,8 +225,9 @@ def seal(store: Path, *, shards: int, items: int, header: dict[str, Any]) -> dic
         "shards": shards,
     }  # fmt: skip
     complete = header | counts | {"versions": versions("soundfile", "soxr", "scipy", "torch", "transformers")}
-    for stale in (*store.glob(".*.parquet"), *store.glob(f"{JOURNALS}/*")):
+    for stale in store.glob(".*.parquet"):
         stale.unlink(missing_ok=True)
+    shutil.rmtree(store / JOURNALS, ignore_errors=True)
     write_json(store / HEADER, complete)
     return complete
 

@@ -90,7 +90,7 @@ def test_every_item_has_a_vector_of_its_own(store):
     assert found.vectors.dtype == np.float32
     assert len(np.unique(found.vectors, axis=0)) == 12
     assert sorted(p.name for p in store.iterdir()) == [
-        "job.json", *(f"part-00000{n}.parquet" for n in range(4)), "store.json"
+        ".lock", "job.json", "manifest.parquet", *(f"part-00000{n}.parquet" for n in range(4)), "store.json"
     ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import tone
+from sabotage import KILL_AT_STEPS, SLOW_DECODER
 
 from s2m_ray.journal import entries
 from s2m_ray.manifest import from_rows, write_manifest
@@ -32,38 +33,6 @@ STEPS = [
     ("before", "unlink", ".begun"), ("after", "unlink", ".begun"), ("before", "unlink", "journal"),
     ("after", "unlink", "journal"),
 ]  # fmt: skip
-PATCH = """
-import os, pathlib, signal
-KILLS = pathlib.Path(os.environ["KILLS"])
-def patch(name, what):
-    original = getattr(pathlib.Path, name)
-    def step(self, *args, **kwargs):
-        target = str(args[0]) if name == "replace" else str(self)
-        if name == "open" and args[:1] != ("rb",):
-            return original(self, *args, **kwargs)
-        def die(moment):
-            for plan in KILLS.glob(f"{moment}-{what}-*"):
-                kind, number = plan.name.split("-")[2:]
-                kind = {"journal": "/.journal/"}.get(kind, f"/{kind}-" if what != "open" else f"/.{kind}-")
-                if kind in target and number in target:
-                    plan.rename(plan.with_name("done-" + plan.name))  # once
-                    os.kill(os.getpid(), signal.SIGKILL)
-        die("before")
-        answer = original(self, *args, **kwargs)
-        die("after")
-        return answer
-    setattr(pathlib.Path, name, step)
-for name in ("replace", "unlink", "open"):
-    patch(name, name)
-"""
-SLOW = """
-import soundfile, time
-_open = soundfile.SoundFile.__init__
-def slow(self, *args, **kwargs):
-    time.sleep(0.5)  # a node takes seconds to start, and is to be killed in the middle
-    return _open(self, *args, **kwargs)
-soundfile.SoundFile.__init__ = slow
-"""
 NODES = """
 import json, sys, threading, time
 from pathlib import Path
@@ -152,14 +121,14 @@ def undisturbed(library, tmp_path_factory) -> dict[str, str]:
 
 def clean(store: Path) -> None:
     """Nothing but the store is left."""
-    hidden = [path.name for path in store.rglob(".*") if path.name not in (".lock", ".journal")]
+    hidden = [path.name for path in store.rglob(".*") if path.name != ".lock"]
     assert hidden == []
     assert entries(store) == []
 
 
 def test_workers_killed_at_every_step_of_writing_a_shard(library, undisturbed, tmp_path):
     """Ten kills in one run, each at another shard; odd shards have no rejects, so all plans name even ones."""
-    (tmp_path / "sitecustomize.py").write_text(PATCH)
+    (tmp_path / "sitecustomize.py").write_text(KILL_AT_STEPS)
     kills = tmp_path / "kills"
     kills.mkdir()
     for number, (moment, what, kind) in enumerate(STEPS):
@@ -240,7 +209,7 @@ def test_a_signal_to_stop_loses_nothing(library, undisturbed, tmp_path):
 
 def test_nodes_of_a_cluster_killed(library, undisturbed, tmp_path):
     store = tmp_path / "store"
-    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    (tmp_path / "sitecustomize.py").write_text(SLOW_DECODER)
     env = environment(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     ended = subprocess.run(
         [sys.executable, "-c", NODES, str(library), str(store), "4", str(SHARD_ITEMS)],

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from conftest import tone
+from sabotage import DEADLY_DECODER
 from test_stages import RATE, FakeEncoder
 
 from s2m_ray import isolation
@@ -223,18 +224,6 @@ def test_rejects_are_tried_again_on_request_only(levels, tmp_path, fake):
 
 # Crashes
 
-PATCH = """
-import os, signal, soundfile
-_open = soundfile.SoundFile.__init__
-def deadly(self, file, *args, **kwargs):
-    name = str(getattr(file, "name", file))
-    if "deadly" in name:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if "endless" in name:
-        import time; time.sleep(60)
-    return _open(self, file, *args, **kwargs)
-soundfile.SoundFile.__init__ = deadly
-"""
 ATTEMPT = """
 import json, sys
 from pathlib import Path
@@ -247,7 +236,7 @@ print(json.dumps(EmbedShard(Path(sys.argv[1]), "spectral", AudioConfig(), batch_
 @pytest.fixture
 def deadly(audio_dir, tmp_path) -> tuple[Path, dict[str, str]]:
     """A store to fill with two good files, one that kills whoever decodes it, and two more good files."""
-    (tmp_path / "sitecustomize.py").write_text(PATCH)
+    (tmp_path / "sitecustomize.py").write_text(DEADLY_DECODER)
     names = ["good-0", "good-1", "deadly", "good-2", "good-3"]
     for name in names:
         source = audio_dir / (f"{name}.wav" if name != "deadly" else "good-4.wav")
@@ -282,7 +271,9 @@ def test_a_file_that_kills_its_decoder_is_a_reject_and_costs_no_other(deadly):
 
 def test_a_worker_that_is_killed_from_outside_costs_no_item(deadly, tmp_path):
     store, env = deadly
-    (tmp_path / "sitecustomize.py").write_text(PATCH.replace("signal.SIGSEGV)", "0)").replace("endless", "deadly"))
+    (tmp_path / "sitecustomize.py").write_text(
+        DEADLY_DECODER.replace("signal.SIGSEGV)", "0)").replace("endless", "deadly")
+    )
     child = subprocess.Popen([sys.executable, "-c", ATTEMPT, str(store)], env=env, stdout=subprocess.DEVNULL)
     while not any(entry.items == ("deadly",) for entry in entries(store)):
         time.sleep(0.02)
