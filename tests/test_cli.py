@@ -14,7 +14,7 @@ from sabotage import SLOW_DECODER
 
 ROOT = Path(__file__).resolve().parents[1]
 S2M = (sys.executable, str(ROOT / "cli.py"))
-COMMANDS = ("quickstart", "synth", "manifest", "embed", "train", "evaluate", "report")
+COMMANDS = ("quickstart", "synth", "manifest", "embed", "plan", "encoders", "train", "evaluate", "report")
 
 
 def s2m(*arguments: object) -> subprocess.CompletedProcess[str]:

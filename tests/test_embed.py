@@ -1,7 +1,12 @@
 """The embedding job on Ray: nothing is lost, nothing depends on the workers, and it resumes."""
 
+import errno
 import hashlib
+import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import hub_models
 import numpy as np
@@ -10,10 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from conftest import tone
+from filelock import FileLock
 
+from jobs import plan as plan_job
 from jobs.embed import run
+from jobs.pool import _cause, _Watch
 from s2m_ray.config import AudioConfig, EmbedConfig, ResourceConfig
-from s2m_ray.errors import ConfigError, ManifestError, StoreError
+from s2m_ray.errors import ConfigError, Interrupted, ManifestError, StoreError
+from s2m_ray.files import read_json
+from s2m_ray.journal import Journal, journal_path
 from s2m_ray.manifest import from_rows, write_manifest
 from s2m_ray.store import read_rejects, read_store
 
@@ -221,3 +231,98 @@ def test_a_manifest_that_is_not_there_leaves_nothing_behind(tmp_path):
     with pytest.raises(ManifestError, match="no such manifest"):
         run(config(tmp_path / "none.csv", tmp_path / "s"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_file_is_embedded_again_and_nothing_else(audio_dir, tmp_path):
+    rows = []
+    for number in range(6):
+        copy = tmp_path / f"{number}.wav"
+        copy.write_bytes((audio_dir / f"good-{number}.wav").read_bytes())
+        rows.append({"item_id": copy.stem, "uri": copy.name, "modality": "speech"})
+    write_manifest(from_rows(rows, "test"), tmp_path / "m.csv")
+    cfg = config(tmp_path / "m.csv", tmp_path / "s")
+    run(cfg)
+    before = read_store(tmp_path / "s").vectors
+    soundfile.write(tmp_path / "4.wav", tone(900, 1.0), 16000)
+    result = run(cfg)
+    assert (result.embedded_now, result.reopened) == (1, 1)
+    after = read_store(tmp_path / "s").vectors
+    assert (before == after).all(axis=1).tolist() == [True, True, True, True, False, True]
+    assert (run(cfg).embedded_now, run(cfg).reopened) == (0, 0)
+
+
+def test_rejects_are_tried_again_when_asked(broken, audio_dir, tmp_path):
+    late = broken.parent / "missing.wav"
+    run(config(broken, tmp_path / "s"))
+    late.write_bytes((audio_dir / "good-1.wav").read_bytes())
+    try:
+        assert run(config(broken, tmp_path / "s")).embedded_now == 0
+        again = run(config(broken, tmp_path / "s", retry_rejects=True))
+    finally:
+        late.unlink()
+    assert (again.header["items"], again.header["rejected"]) == (4, 4)
+    assert again.embedded_now == 5  # all that had been rejected
+    assert "missing" not in again.header["reject_reasons"]
+
+
+def test_two_runs_at_once_are_refused(manifest, tmp_path):
+    cfg = config(manifest, tmp_path / "s")
+    run(cfg)
+    with FileLock(tmp_path / "s" / ".lock"), pytest.raises(StoreError, match="another `s2m embed` writes here now"):
+        run(cfg)
+
+
+def test_a_disk_that_is_too_small_is_refused_before_the_work(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(StoreError, match=r"0\.0 GB free, the vectors that are missing need about"):
+        run(config(manifest, tmp_path / "s"))
+
+
+def test_what_a_worker_raises_comes_out_of_ray_s_wrappings():
+    full = OSError(errno.ENOSPC, "No space left on device", "/out/part")
+    wrapped = RuntimeError("a task failed")
+    wrapped.cause = RuntimeError("a user's function failed")
+    wrapped.cause.__cause__ = full
+    assert _cause(wrapped) is full
+    other = ValueError("a bug")
+    assert _cause(other) is other
+
+
+def test_the_last_run_tells_its_stages(store):
+    last = read_json(store / "store.json", StoreError)["last_run"]
+    assert last["items"] == 12
+    assert 0 < last["startup_s"] < last["wall_s"]
+    assert last["decode_s"] + last["encode_s"] + last["write_s"] <= last["busy_s"]
+    assert read_json(store / "store.json", StoreError)["decoders"] == {"soundfile": 12}
+
+
+def watched(store: Path, shard: int = 0) -> Journal:
+    return Journal(journal_path(store, shard))
+
+
+def test_the_watch_names_what_stands_still(tmp_path):
+    watch = _Watch(tmp_path, 0.2)
+    journal = watched(tmp_path)
+    journal.audio_s = 12.5
+    with journal.doing("decode", ["slow.mp3"]):
+        for _ in range(4):  # it moves
+            with journal.doing("write", []):
+                pass
+            time.sleep(0.1)
+            assert watch.look() in (0.0, 12.5)
+        time.sleep(0.3)
+        with pytest.raises(Interrupted, match=r"nothing moved for 0\.2 s: shard 0 at decode of 'slow\.mp3' \(pid"):
+            watch.look()
+
+
+def test_a_plan_made_of_a_sample(manifest, tmp_path):
+    cfg = config(manifest, tmp_path / "unused")
+    plan = plan_job.run(cfg, sample=6, price_per_hour=36.0, out=tmp_path / "plan.json")
+    assert (plan.items, plan.sample_items, plan.workers) == (12, 6, 1)
+    assert plan.cost == pytest.approx(plan.total_s / 100)
+    assert sum(plan.shares.values()) == pytest.approx(1, abs=1e-3)
+    assert not (tmp_path / "unused").exists()
+    result = run(replace(cfg, out=tmp_path / "s", plan=tmp_path / "plan.json"))
+    compared = result.header["last_run"]["plan"]
+    assert compared["expected_s"] == pytest.approx(plan.total_s, abs=1e-3)
+    assert compared["error"] == pytest.approx(result.header["last_run"]["wall_s"] / plan.total_s - 1, abs=1e-3)
