@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ import pyarrow as pa
 
 from jobs.session import plan_workers, ray_session
 from s2m_ray.config import EmbedConfig
-from s2m_ray.errors import Interrupted, S2MError
+from s2m_ray.errors import Interrupted, S2MError, StoreError
 from s2m_ray.journal import entries
 from s2m_ray.progress import Progress
-from s2m_ray.shard import EmbedShard
+from s2m_ray.shard import Counts, EmbedShard
 from s2m_ray.store import STOP
 
 POLL_S = 0.5
@@ -61,13 +61,25 @@ class _Worker:
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self._embed = EmbedShard(*args, **options)
+        self._failed: S2MError | None = None
+        try:
+            self._embed = EmbedShard(*args, **options)
+        except S2MError as error:  # weights that are not on this machine; Ray would start it again and again
+            self._failed = error
+            return
         if "torch" in sys.modules:  # `spectral` does without
             sys.modules["torch"].set_num_threads(1)
         self._embed.warm_up()
 
     def __call__(self, shard: pa.Table) -> pa.Table:
-        return pa.Table.from_pylist([self._embed(shard["shard"][0].as_py())])
+        number = shard["shard"][0].as_py()
+        try:
+            if self._failed:
+                raise self._failed
+            counts = self._embed(number)
+        except (S2MError, OSError) as error:  # as a row: on its way through Ray an exception loses its cause
+            counts = asdict(Counts(number, error=str(error), errno=getattr(error, "errno", None) or 0))
+        return pa.Table.from_pylist([counts])
 
 
 def embed_shards(cfg: EmbedConfig, shards: list[int], items: int, progress: Progress) -> Totals:
@@ -117,6 +129,7 @@ def _collect(
                 return
             if isinstance(answer, BaseException):
                 raise answer
+            _raise_error(answer, cfg.out)
             totals.add(answer)
             totals.startup_s = min(totals.startup_s or float("inf"), answer["started"] - started)
         waiting_s = watch.look()  # audio of shards that are under way
@@ -125,6 +138,13 @@ def _collect(
             progress.update(audio_s, totals.audio_s * items / done, "audio-s", f"{done} of {items} items")
         elif done:  # texts
             progress.update(done, items, "items")
+
+
+def _raise_error(counts: dict[str, Any], store: Path) -> None:
+    if counts["errno"]:
+        raise OSError(counts["errno"], counts["error"], str(store))
+    if counts["error"]:
+        raise StoreError(counts["error"])
 
 
 def _drain(results: queue.Queue[Any], totals: Totals) -> None:
@@ -180,7 +200,7 @@ def _run(cfg: EmbedConfig, shards: list[int], workers: int, results: queue.Queue
             results.put(counts)
         results.put(None)
     except BaseException as error:
-        results.put(_cause(error))
+        results.put(error)
 
 
 def _graph(cfg: EmbedConfig, shards: list[int], workers: int) -> Iterator[dict[str, Any]]:
@@ -215,13 +235,3 @@ def _graph(cfg: EmbedConfig, shards: list[int], workers: int) -> Iterator[dict[s
         num_gpus=cfg.resources.gpus_per_worker or None,
     )
     yield from rows.iter_rows()
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What a worker raised, out of Ray's wrappings, if it is something that a user can mend."""
-    at: BaseException | None = error
-    while at is not None:
-        if isinstance(at, (S2MError, OSError)):
-            return at
-        at = getattr(at, "cause", None) or at.__cause__
-    return error

@@ -18,11 +18,11 @@ from conftest import tone
 from filelock import FileLock
 
 from jobs import plan as plan_job
-from jobs.embed import run
-from jobs.pool import _cause, _Watch
+from jobs.embed import _job, run
+from jobs.pool import _Watch
 from s2m_ray.config import AudioConfig, EmbedConfig, ResourceConfig
 from s2m_ray.errors import ConfigError, Interrupted, ManifestError, StoreError
-from s2m_ray.files import read_json
+from s2m_ray.files import read_json, write_json
 from s2m_ray.journal import Journal, journal_path
 from s2m_ray.manifest import from_rows, write_manifest
 from s2m_ray.store import read_rejects, read_store
@@ -278,14 +278,15 @@ def test_a_disk_that_is_too_small_is_refused_before_the_work(manifest, tmp_path,
         run(config(manifest, tmp_path / "s"))
 
 
-def test_what_a_worker_raises_comes_out_of_ray_s_wrappings():
-    full = OSError(errno.ENOSPC, "No space left on device", "/out/part")
-    wrapped = RuntimeError("a task failed")
-    wrapped.cause = RuntimeError("a user's function failed")
-    wrapped.cause.__cause__ = full
-    assert _cause(wrapped) is full
-    other = ValueError("a bug")
-    assert _cause(other) is other
+def test_what_a_worker_cannot_write_is_an_error_of_its_own_kind(manifest, tmp_path):
+    """A folder where a shard's file should be."""
+    cfg = config(manifest, tmp_path / "s")
+    (tmp_path / "s" / "rejects-000002.parquet" / "x").mkdir(parents=True)
+    write_json(tmp_path / "s" / "job.json", _job(cfg, 3)[0])
+    with pytest.raises(OSError, match="Is a directory|Operation not permitted") as caught:
+        run(cfg)
+    assert caught.value.errno in (errno.EISDIR, errno.EPERM)
+    assert str(tmp_path / "s") in str(caught.value)
 
 
 def test_the_last_run_tells_its_stages(store):
