@@ -7,13 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from jobs.session import plan_workers, ray_session
+from jobs.session import plan_workers, ray_session, shared_out
 from s2m_ray.config import EmbedConfig
 from s2m_ray.errors import Interrupted, S2MError, StoreError
 from s2m_ray.journal import entries
@@ -101,6 +101,7 @@ def embed_shards(cfg: EmbedConfig, shards: list[int], items: int, progress: Prog
     stop = cfg.out / STOP
     stop.unlink(missing_ok=True)
     with ray_session(cfg.resources):
+        cfg = replace(cfg, resources=shared_out(cfg.resources))
         totals.workers = plan_workers(cfg.resources, at_most=len(shards))
         results: queue.Queue[Any] = queue.Queue()
         # a thread, because Ray Data's iterator holds signals back for as long as a shard takes
@@ -214,7 +215,7 @@ def _graph(cfg: EmbedConfig, shards: list[int], workers: int) -> Iterator[dict[s
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     options = {
         "batch_s": cfg.resources.batch_s,
-        "threads": max(0, int(cfg.resources.cpus_per_worker) - 1),
+        "threads": max(0, int(cfg.resources.cpus) - 1),
         "retry_rejects": cfg.retry_rejects,
         "options": {
             "dtype": cfg.dtype,
@@ -231,7 +232,7 @@ def _graph(cfg: EmbedConfig, shards: list[int], workers: int) -> Iterator[dict[s
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
-        num_cpus=cfg.resources.cpus_per_worker,
+        num_cpus=cfg.resources.cpus,
         num_gpus=cfg.resources.gpus_per_worker or None,
     )
     yield from rows.iter_rows()

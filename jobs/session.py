@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from s2m_ray.config import ResourceConfig
@@ -83,6 +84,18 @@ def _without_stderr() -> Iterator[None]:
         os.close(kept)
 
 
+def shared_out(resources: ResourceConfig) -> ResourceConfig:
+    """The same, with the CPUs of a GPU's worker settled: the GPU is to wait for no decoder.
+
+    Each gets an equal share of the cluster's CPUs, beside the one that Ray's own tasks need.
+    """
+    if resources.cpus_per_worker or not resources.gpus_per_worker:
+        return resources
+    cluster = ray.cluster_resources()
+    workers = resources.workers or int(cluster.get("GPU", 0.0) // resources.gpus_per_worker) or 1
+    return replace(resources, cpus_per_worker=max(1.0, (cluster.get("CPU", 0.0) - 1) // workers))
+
+
 def plan_workers(resources: ResourceConfig, *, at_most: int) -> int:
     """How many workers of ``cpus_per_worker`` to start.
 
@@ -94,12 +107,12 @@ def plan_workers(resources: ResourceConfig, *, at_most: int) -> int:
     """
     cluster = ray.cluster_resources()
     cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
-    fits = int((cpus - 1) // resources.cpus_per_worker)
+    fits = int((cpus - 1) // resources.cpus)
     least = max(1, resources.workers)
     if fits < least:
         raise ConfigError(
-            f"resources.workers={resources.workers}: {least} x {resources.cpus_per_worker:g} CPU + 1 for Ray's own "
-            f"tasks = {least * resources.cpus_per_worker + 1:g} CPUs, but the cluster has {cpus:g}"
+            f"resources.workers={resources.workers}: {least} x {resources.cpus:g} CPU + 1 for Ray's own "
+            f"tasks = {least * resources.cpus + 1:g} CPUs, but the cluster has {cpus:g}"
         )
     if resources.gpus_per_worker:
         fits = min(fits, int(gpus // resources.gpus_per_worker))

@@ -102,7 +102,7 @@ def _train(cfg: TrainConfig, seeds: tuple[int, ...], parts: Path, progress: Prog
             _worker,
             train_loop_config={"cfg": cfg, "seeds": seeds, "parts": parts.absolute(), "inbox": inbox},
             scaling_config=ScalingConfig(
-                num_workers=workers, resources_per_worker={"CPU": cfg.resources.cpus_per_worker}
+                num_workers=workers, resources_per_worker={"CPU": cfg.resources.cpus}
             ),
             run_config=RunConfig(
                 name="fit", storage_path=str(scratch), failure_config=FailureConfig(max_failures=0),
@@ -148,7 +148,7 @@ def _worker(task: dict[str, Any]) -> None:
     cfg: TrainConfig = task["cfg"]
     context = ray.train.get_context()
     seeds = task["seeds"][context.get_world_rank() :: context.get_world_size()]
-    torch.set_num_threads(max(1, int(cfg.resources.cpus_per_worker)))
+    torch.set_num_threads(max(1, int(cfg.resources.cpus)))
     events = {seed: cfg.out / "events" / f"seed-{seed}" for seed in seeds}
     for folder in events.values():
         shutil.rmtree(folder, ignore_errors=True)  # the curves of a run that was stopped

@@ -47,15 +47,20 @@ class ResourceConfig:
 
     address: str = "local"  # Ray cluster; "local" starts one for this command, "auto" takes a running one
     workers: int = 0  # actors or training workers; 0 = as many as there are cores (or seeds)
-    cpus_per_worker: float = 1.0
+    cpus_per_worker: float = 0.0  # 0 = one; for a worker of `embed` with a GPU an equal share of all, to decode with
     gpus_per_worker: float = 0.0  # of `embed`; a worker without a share sees no GPU
     batch_s: float = 120.0  # audio-seconds decoded at once by a worker: bounds its memory
 
     def __post_init__(self) -> None:
         _check(self.workers >= 0, "resources.workers", self.workers, "0 (automatic) or more")
-        _check(self.cpus_per_worker > 0, "resources.cpus_per_worker", self.cpus_per_worker, "a value above 0")
+        _check(self.cpus_per_worker >= 0, "resources.cpus_per_worker", self.cpus_per_worker, "0 (automatic) or more")
         _check(self.gpus_per_worker >= 0, "resources.gpus_per_worker", self.gpus_per_worker, "0 or more")
         _check(0 < self.batch_s < float("inf"), "resources.batch_s", self.batch_s, "a value above 0, and finite")
+
+    @property
+    def cpus(self) -> float:
+        """CPUs of a worker."""
+        return self.cpus_per_worker or 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
