@@ -105,11 +105,11 @@ def main(data: Path, names: list[str]) -> None:
                 ways[f"batch {batch}, one loop"] = (partial(plain_loop, network, batch), 1)
                 ways[f"batch {batch}, a loop a core"] = (partial(plain_loop, network, batch), CORES)
             times: dict[str, list[float]] = {way: [] for way in ways}
-            for round_ in range(ROUNDS + 1):
+            for work, loops in ways.values():
+                seconds(work, waves[:loops], loops)  # warms up
+            for _ in range(ROUNDS):
                 for way, (work, loops) in ways.items():
-                    elapsed = seconds(work, waves, loops)
-                    if round_:  # the first one warms up
-                        times[way].append(elapsed)
+                    times[way].append(seconds(work, waves, loops))
             rate = {way: audio_s / statistics.median(values) for way, values in times.items()}
             ours = rate.pop("ours")
             best = max(rate, key=rate.__getitem__)

@@ -76,7 +76,7 @@ class EmbedConfig:
     plan: Path | None = None  # to compare the run with
     retry_rejects: bool = False  # try again what an earlier run rejected
     stall_s: float = 600.0  # if no worker gets on for so long, the run ends, and can go on
-    shard_items: int = 0  # the unit of work and of resuming; 0 = a 32nd of the manifest, 2 to 256
+    shard_items: int = 0  # the unit of work and of resuming; 0 = a 32nd of the manifest, 2 to 256, of texts an 8th
     audio: AudioConfig = field(default_factory=AudioConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
 

@@ -282,7 +282,7 @@ def test_what_a_worker_cannot_write_is_an_error_of_its_own_kind(manifest, tmp_pa
     """A folder where a shard's file should be."""
     cfg = config(manifest, tmp_path / "s")
     (tmp_path / "s" / "rejects-000002.parquet" / "x").mkdir(parents=True)
-    write_json(tmp_path / "s" / "job.json", _job(cfg, 3)[0])
+    write_json(tmp_path / "s" / "job.json", _job(cfg, 12)[0])
     with pytest.raises(OSError, match="Is a directory|Operation not permitted") as caught:
         run(cfg)
     assert caught.value.errno in (errno.EISDIR, errno.EPERM)

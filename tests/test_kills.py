@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import tone
-from sabotage import KILL_AT_STEPS, SLOW_DECODER
+from sabotage import DEADLY_DECODER, KILL_AT_STEPS, SLOW_DECODER
 
 from s2m_ray.journal import entries
 from s2m_ray.manifest import from_rows, write_manifest
@@ -220,4 +220,16 @@ def test_nodes_of_a_cluster_killed(library, undisturbed, tmp_path):
     assert len(told["killed"]) == 4
     assert max(told["killed"]) < SHARDS  # it really was in the middle
     assert checksums(store) == undisturbed
+    clean(store)
+
+
+def test_a_file_that_kills_every_decoder_is_one_reject(library, undisturbed, tmp_path):
+    """The file stands for one that crashes the library that reads it: whoever opens it gets a SIGSEGV."""
+    (tmp_path / "sitecustomize.py").write_text(DEADLY_DECODER.replace('"deadly"', '"item-053"'))
+    store = tmp_path / "store"
+    header = embed(library, store, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert header["items"] == ITEMS * 7 // 8 - 1
+    assert header["reject_reasons"] == {"not_audio": ITEMS // 8, "crashed": 1}
+    same = {name for name, checksum in checksums(store).items() if undisturbed.get(name) == checksum}
+    assert undisturbed.keys() - same == {"part-000013.parquet"}  # items 52 to 55
     clean(store)
