@@ -2,7 +2,7 @@
 
 ``python benchmarks/text_rate.py DATA_DIR`` prints, for DistilBERT's size with random weights and for the real
 MiniLM, texts a second of ``encode_text`` on a shard of ISEAR, and of the limit: the plain forward loop of the same
-module over texts sorted by length, padded to the longest of the batch and masked, at its best batch size, a loop a core.
+module over texts sorted by length, padded to the longest of the batch and masked, a loop a core, best batch size.
 Medians of interleaved rounds; tokens are made beforehand for the limit, not for ours.
 """
 
