@@ -40,6 +40,7 @@ def test_a_path_in_a_name_is_made_absolute_and_nothing_else_is(tmp_path, monkeyp
     assert located("music-tagging:best.ckpt?pooling=cls") == f"music-tagging:{tmp_path}/best.ckpt?pooling=cls"
     assert located("model?layer=2") == f"{tmp_path}/model?layer=2"
     assert located("hf:model") == f"hf:{tmp_path}/model"
+    assert located("hf-text:a/b?checkpoint=best.ckpt") == f"hf-text:a/b?checkpoint={tmp_path}/best.ckpt"
     for name in ("spectral", "hf:facebook/wav2vec2-base-960h?layer=9", "short-chunk:gone.ckpt"):
         assert located(name) == name
 

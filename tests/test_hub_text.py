@@ -105,6 +105,27 @@ def test_a_folder_of_sentence_transformers_says_its_pooling_and_limit(tmp_path):
     assert np.array_equal(*np.split(encoder.encode_text(["dogs " * 80, "dogs " * 10]), 2))
 
 
+def test_the_paper_s_text_encoder_loads_its_checkpoint(distilbert, tmp_path):
+    """A classifier with other weights, saved under the names of stage 1."""
+    from transformers import AutoConfig, DistilBertForSequenceClassification
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        tuned = DistilBertForSequenceClassification(AutoConfig.from_pretrained(distilbert, num_labels=6)).eval()
+    state = {f"module.bert.{name}": tensor for name, tensor in tuned.state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "best.pth")
+    encoder = build_encoder(f"hf-text:{distilbert}?checkpoint={tmp_path / 'best.pth'}")
+    tokens = encoder._tokenizer(TEXTS[0], return_tensors="pt")
+    with torch.inference_mode():
+        expected = tuned.distilbert(**tokens).last_hidden_state[0, 0]
+    assert encoder.encode_text(TEXTS[:1])[0] == pytest.approx(expected.numpy(), abs=1e-5)
+    assert encoder.space_id != build_encoder(str(distilbert)).space_id
+    del state["module.bert.distilbert.transformer.layer.0.attention.q_lin.weight"]
+    torch.save(state, tmp_path / "less.pth")
+    with pytest.raises(CheckpointError, match=r"1 of its names missing, 'bert\.distilbert\.transformer"):
+        build_encoder(f"hf-text:{distilbert}?checkpoint={tmp_path / 'less.pth'}")
+
+
 def test_what_is_no_text_model_is_refused(distilbert, tmp_path):
     audio = hub_models.save_audio("hubert", tmp_path / "hubert")
     with pytest.raises(ConfigError, match="model_type 'hubert', expected an encoder of text"):

@@ -37,6 +37,7 @@ CATALOGUE = (
     Entry("hf:MIT/ast-finetuned-audioset-10-10-0.4593", "audio", 768, 16000, "BSD-3-Clause", "Gong 2021"),
     Entry("hf:laion/clap-htsat-unfused", "audio", 768, 48000, "Apache-2.0", "Wu 2023, audio tower"),
     Entry("hf-text:distilbert/distilbert-base-uncased", "text", 768, None, "Apache-2.0", "Sanh 2019"),
+    Entry("hf-text:distilbert/distilbert-base-uncased?checkpoint=FILE", "text", 768, None, "?", "Doh 2023, stage 1"),
     Entry("hf-text:sentence-transformers/all-MiniLM-L6-v2", "text", 384, None, "Apache-2.0", "sentence-transformers"),
 )
 
@@ -50,6 +51,6 @@ def _here(name: str) -> str:
     _, _, target = name.partition(":")
     if not target:
         return "yes"
-    if target == "FILE":
+    if target.endswith("FILE"):
         return "give the file"
     return "yes" if cached(target) else "download"

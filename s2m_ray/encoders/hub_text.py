@@ -19,6 +19,7 @@ from s2m_ray.encoders.hub import plain_json
 from s2m_ray.encoders.hub_files import AUDIO_MODELS, CONFIG, attempt, find_model, load_pretrained
 from s2m_ray.encoders.network import VERSION, Runner, weights_sha256
 from s2m_ray.encoders.spec import Execution, Spec
+from s2m_ray.encoders.weights import fill, read_pickle, tensors_of
 from s2m_ray.errors import CheckpointError, ConfigError
 from s2m_ray.files import digest, read_json
 
@@ -55,6 +56,7 @@ class HubTextEncoder:
     Other texts in the call move a vector by rounding at most, 1e-5 stated. Texts are cut at the model's limit, as
     in the original.
 
+    With ``checkpoint=FILE`` the weights are those of stage 1 of speech-to-music: see :func:`load_fine_tuned`.
     Without ``pooling`` a model that says its own (sentence-transformers do) gets that one, any other ``first``.
 
     Raises:
@@ -67,7 +69,7 @@ class HubTextEncoder:
     def __init__(self, spec: Spec, execution: Execution) -> None:
         from transformers import AutoConfig, AutoTokenizer
 
-        spec.choose(pooling=POOLINGS, revision=None)
+        spec.choose(pooling=POOLINGS, revision=None, checkpoint=None)
         if execution.compile_s is not None:
             raise ConfigError(f"encoder '{spec.text}': compile=true, but texts have no usual length; expected false")
         folder = find_model(spec)
@@ -78,7 +80,10 @@ class HubTextEncoder:
             )
         self._tokenizer = attempt(AutoTokenizer.from_pretrained, folder, "tokenizer")
         self._limit = _limit(folder, config, self._tokenizer)
-        network = HubText(load_pretrained(folder, config), pooling=spec.options.get("pooling") or _own(folder))
+        model = load_pretrained(folder, config)
+        if "checkpoint" in spec.options:
+            load_fine_tuned(model, Path(spec.options["checkpoint"]).expanduser())
+        network = HubText(model, pooling=spec.options.get("pooling") or _own(folder))
         self.name, self.dim = spec.text, network.dim
         self.settings = {"dtype": execution.dtype, "compile": False}
         self._recipe = {
@@ -109,6 +114,28 @@ class HubTextEncoder:
             for text in texts
         ]
         return self._run(rows, BATCH_TOKENS)
+
+
+def load_fine_tuned(model: nn.Module, path: Path) -> None:
+    """Put the weights of a stage-1 text checkpoint into a model of the same sizes, strictly.
+
+    Layout: under ``state_dict`` (or flat), the hub's classifier as ``bert.*``: for DistilBERT ``bert.distilbert.*``,
+    and ``bert.pre_classifier.*`` and ``bert.classifier.*`` (emotion, left out); all names may begin with ``module.``.
+
+    Raises:
+        CheckpointError: not readable, or not such a checkpoint.
+
+    Source: Doh et al., ICASSP 2023 (official code), as in our fact sheet ``speech-to-music.md``, B3.
+    """
+    value = read_pickle(path)
+    tensors = {
+        name.removeprefix("module."): tensor
+        for name, tensor in tensors_of(value.get("state_dict", value), where=str(path)).items()
+    }
+    body = f"bert.{model.base_model_prefix}."
+    heads = {name: tuple(tensor.shape) for name, tensor in tensors.items() if not name.startswith(body)}
+    what = "a stage-1 text checkpoint of speech-to-music"
+    fill(model, tensors, where=str(path), what=what, name_of=lambda own: body + own, spare=heads)
 
 
 def _limit(folder: Path, config: Any, tokenizer: Any) -> int:

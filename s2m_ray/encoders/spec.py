@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from s2m_ray.errors import CheckpointError, ConfigError
 
@@ -75,12 +75,11 @@ class Spec:
             raise ConfigError(f"encoder '{self.text}': {key}={value}, expected a whole number") from None
 
     def located(self) -> str:
-        """The name with its target's absolute path, if the target is a file or folder here: for workers elsewhere."""
-        path = Path(self.target).expanduser()
-        if not self.target or not path.exists():
-            return self.text
-        rest = self.text.removeprefix(f"{self.family}:").removeprefix(self.target)
-        return f"{self.family}:{path.absolute()}{rest}" if self.family else f"{path.absolute()}{rest}"
+        """The name with absolute paths where the target or an option is a file or folder here: for other places."""
+        parts = [part for part in (self.family, _absolute(self.target)) if part]
+        options = {key: _absolute(value) for key, value in self.options.items()}
+        name = ":".join(parts)
+        return f"{name}?{urlencode(options, safe='/:')}" if options else name
 
     def file(self) -> Path:
         """The target as a file.
@@ -95,6 +94,11 @@ class Spec:
         if not path.is_file():
             raise CheckpointError(f"{path}: no such checkpoint, needed by encoder '{self.text}'")
         return path
+
+
+def _absolute(text: str) -> str:
+    path = Path(text).expanduser()
+    return str(path.absolute()) if text and path.exists() else text
 
 
 @dataclass(frozen=True)
