@@ -117,15 +117,17 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """``triplet``, or ``triplet_soft`` = triplet + emo_lambda * EmoSim."""
+    """``triplet``, or ``triplet_soft`` = triplet + emo_lambda * regulariser."""
 
     framework: Framework = "triplet_soft"
+    regulariser: Literal["emosim", "ranksim"] = "emosim"  # of the soft frameworks
     margin: float = 0.4  # cosine units
     emo_lambda: float = 1.0  # λ of the paper; without effect in `triplet`
 
     def __post_init__(self) -> None:
         known = get_args(Framework)
         _check(self.framework in known, "loss.framework", self.framework, f"one of {', '.join(known)}")
+        _check(self.regulariser in ("emosim", "ranksim"), "loss.regulariser", self.regulariser, "emosim or ranksim")
         _check(0 < self.margin <= 2, "loss.margin", self.margin, "a value in (0, 2]")
         _check(0 <= self.emo_lambda < float("inf"), "loss.emo_lambda", self.emo_lambda, "a value of 0 or more")
 

@@ -1,8 +1,12 @@
 """Losses, one value a seed."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+RANK_STEP = 2.0  # how far the black-box gradient looks. Source: Doh et al., ICASSP 2023 (official code)
 
 
 def cosine_matrix(
@@ -54,3 +58,54 @@ def emosim_loss(
     index = columns[:, None, :].expand(-1, similarity.shape[1], -1)
     difference = (similarity.gather(2, index) - target.gather(2, index)) * present[:, None, :]
     return difference.square().sum(dim=(1, 2)) / (similarity.shape[1] * present.sum(dim=1))
+
+
+def ranksim_loss(
+    similarity: Float[Tensor, "seeds batch batch"],
+    target: Float[Tensor, "seeds batch batch"],
+    columns: Int[Tensor, "seeds tags"],
+    present: Bool[Tensor, "seeds tags"],
+) -> Float[Tensor, " seeds"]:
+    """Mean squared difference between the ranks of the cosines and of the valence-arousal similarities in each row.
+
+    The arguments are those of :func:`emosim_loss`. Ranks have no derivative: see :class:`_Ranks`.
+
+    Source: Doh et al., ICASSP 2023 (official code), after Gong et al., RankSim, ICML 2022, arXiv:2205.15236, which
+    sums over rows and looks half as far.
+    """
+    index = columns[:, None, :].expand(-1, similarity.shape[1], -1)
+    shown = present[:, None, :].expand(-1, similarity.shape[1], -1)
+    found: Tensor = _Ranks.apply(similarity.gather(2, index), shown)
+    difference = found - ranks(target.gather(2, index), shown)
+    return difference.square().sum(dim=(1, 2)) / (similarity.shape[1] * present.sum(dim=1))
+
+
+def ranks(
+    values: Float[Tensor, "seeds batch tags"], present: Bool[Tensor, "seeds batch tags"]
+) -> Float[Tensor, "seeds batch tags"]:
+    """Descending position in the row, from ``1 / n`` for the largest to 1 for the smallest of the n that are present.
+
+    The others are 0. Of equal values the first comes first.
+    """
+    order = values.masked_fill(~present, -torch.inf).argsort(dim=-1, descending=True, stable=True)
+    position = order.argsort(dim=-1) + 1
+    return position * present / present.sum(dim=-1, keepdim=True)
+
+
+class _Ranks(torch.autograd.Function):
+    """Ranks, with the gradient of a black box: how they change when the values move against the gradient.
+
+    Source: Vlastelica et al., ICLR 2020, arXiv:1912.02175.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, present: Tensor) -> Tensor:
+        found = ranks(values, present)
+        ctx.save_for_backward(values, present, found)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        values, present, found = ctx.saved_tensors
+        moved = ranks(values + RANK_STEP * gradients[0], present)
+        return -(found - moved) / (RANK_STEP + 1e-8), None

@@ -13,7 +13,7 @@ from torch.nn import functional
 from s2m_ray.config import FitConfig, LossConfig, ModelConfig
 from s2m_ray.emotion import in_order, max_map, similarity
 from s2m_ray.errors import ConfigError
-from s2m_ray.losses import cosine_matrix, emosim_loss, triplet_loss
+from s2m_ray.losses import cosine_matrix, emosim_loss, ranksim_loss, triplet_loss
 from s2m_ray.model import JointModel
 from s2m_ray.relevance import item_coordinates
 from s2m_ray.sampling import PairSampler, draw_members, draw_negatives
@@ -245,7 +245,7 @@ def batch_loss(
     step: int,
     loss: LossConfig,
 ) -> Float[Tensor, " seeds"]:
-    """Loss of one batch: ``triplet``, plus ``emo_lambda`` times EmoSim in ``triplet_soft``.
+    """Loss of one batch: ``triplet``, plus ``emo_lambda`` times the regulariser in ``triplet_soft``.
 
     Args:
         draws: Of as many seeds as there are rows of anchors, or of one that all share.
@@ -260,7 +260,8 @@ def batch_loss(
     if loss.framework == "triplet_soft":
         target = data.target[speech[:, :, None], music[:, None, :]]
         columns, present = draw_members(data.music_tag[music], member, len(data.music_tags))
-        value = value + loss.emo_lambda * emosim_loss(cosine, target, columns, present)
+        regulariser = emosim_loss if loss.regulariser == "emosim" else ranksim_loss
+        value = value + loss.emo_lambda * regulariser(cosine, target, columns, present)
     return value
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from s2m_ray.losses import cosine_matrix, emosim_loss, triplet_loss
+from s2m_ray.losses import RANK_STEP, cosine_matrix, emosim_loss, ranks, ranksim_loss, triplet_loss
 
 VALUES = st.floats(-1, 1, width=32)
 
@@ -126,3 +126,45 @@ def test_gradients_are_finite_where_vectors_are_equal_opposite_or_zero() -> None
     for tensor in (a, b):
         assert tensor.grad is not None
         assert torch.isfinite(tensor.grad).all()
+
+
+def rank_loop(row: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Place of each value among those that are present, the largest first, over their number."""
+    shown = [i for i in range(len(row)) if present[i]]
+    order = sorted(shown, key=lambda i: -row[i])  # stable: of equals the first comes first
+    places = {tag: place for place, tag in enumerate(order, start=1)}
+    return np.array([places[i] / len(shown) if i in places else 0.0 for i in range(len(row))])
+
+
+def test_ranks_give_the_value_of_the_sheet() -> None:
+    found = ranks(torch.tensor([[[0.3, 0.1, 0.9]]]), torch.ones(1, 1, 3) == 1)
+    torch.testing.assert_close(found, torch.tensor([[[2 / 3, 1.0, 1 / 3]]]))
+
+
+@given(st.data(), st.integers(1, 3), st.integers(2, 5), st.integers(1, 4))
+def test_ranksim_and_its_gradient_are_the_loop(data: st.DataObject, seeds: int, batch: int, tags: int) -> None:
+    cosine, target = matrix(data, seeds, batch, batch), matrix(data, seeds, batch, batch)
+    columns = np.array([data.draw(st.permutations(range(batch)))[: min(tags, batch)] for _ in range(seeds)])
+    present = whole(data, 2, *columns.shape)
+    present[:, 0] = 1
+    given_cosine = torch.tensor(cosine, dtype=torch.float32, requires_grad=True)
+    found = ranksim_loss(
+        given_cosine, torch.tensor(target, dtype=torch.float32), torch.tensor(columns), torch.tensor(present) == 1
+    )
+    found.sum().backward()
+    assert given_cosine.grad is not None
+    expected = np.zeros_like(cosine)
+    for s in range(seeds):
+        shown, total = present[s].sum(), 0.0
+        for i in range(batch):
+            mine = cosine[s, i, columns[s]].astype(np.float32)
+            ours, theirs = (
+                rank_loop(row[s, i, columns[s]].astype(np.float32), present[s]) for row in (cosine, target)
+            )
+            total += ((ours - theirs) ** 2).sum()
+            # the sheet: grad = -(r(x) - r(x + l * g)) / (l + 1e-8), where g is the gradient that arrives
+            arrives = (2 * (ours - theirs) / (batch * shown)).astype(np.float32)
+            moved = rank_loop(mine + np.float32(RANK_STEP) * arrives, present[s])
+            np.add.at(expected[s, i], columns[s], -(ours - moved) / (RANK_STEP + 1e-8))
+        assert found[s].item() == pytest.approx(total / (batch * shown), abs=1e-5)
+    np.testing.assert_allclose(given_cosine.grad.numpy(), expected, atol=1e-6)

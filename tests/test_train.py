@@ -120,6 +120,16 @@ def test_dropout_changes_the_training() -> None:
     assert with_dropout.history[0]["train_loss"] != without.history[0]["train_loss"]
 
 
+def test_ranksim_trains_another_model_each_seed_as_if_alone() -> None:
+    ranksim = replace(SOFT, regulariser="ranksim")
+    both = short_fit((0, 1), dim=16, joint=16, loss=ranksim)
+    assert_same_weights(weights(both, 1), weights(short_fit((1,), dim=16, joint=16, loss=ranksim), 1))
+    emosim = short_fit((0, 1), dim=16, joint=16)
+    assert history(both, 0)[-1]["train_loss"] != history(emosim, 0)[-1]["train_loss"]
+    with pytest.raises(ConfigError, match="regulariser=rank: expected emosim or ranksim"):
+        replace(SOFT, regulariser="rank")  # type: ignore[arg-type]
+
+
 def test_emo_lambda_0_in_triplet_soft_is_triplet_bit_for_bit() -> None:
     plain = short_fit(loss=LossConfig(framework="triplet", margin=0.4, emo_lambda=1.0))
     off = short_fit(loss=LossConfig(framework="triplet_soft", margin=0.4, emo_lambda=0.0))
