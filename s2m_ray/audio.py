@@ -16,6 +16,7 @@ from s2m_ray import ffmpeg
 from s2m_ray.container import missing_end
 from s2m_ray.errors import DecodeError
 from s2m_ray.mp3 import with_length
+from s2m_ray.place import masked
 
 # libsndfile's log of a file that is shorter than its header says
 CUT_DATA = re.compile(r"^ *(?:data|SSND|BODY|Data Size) +: (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -125,7 +126,7 @@ def _open(uri: str) -> Any:
         raise DecodeError("missing: no such file") from None
     except (OSError, ValueError, NotImplementedError) as error:  # the last two: Arrow's, of a URI or its scheme
         text = getattr(error, "strerror", None) or str(error)
-        raise DecodeError(f"unreadable: {text.partition(chr(10))[0]}") from None
+        raise DecodeError(f"unreadable: {masked(text.partition(chr(10))[0])}") from None
     if size == 0:
         stream.close()
         raise DecodeError("empty_file: 0 bytes; was the download interrupted?")
