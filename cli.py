@@ -153,8 +153,8 @@ def manifest(
 
 @app.command()
 def embed(
-    manifest: Annotated[Path, typer.Argument(help="Manifest: .parquet, .csv or .jsonl.")],
-    out: Annotated[Path, typer.Option(help="Store to write (a folder).")],
+    manifest: Annotated[str, typer.Argument(help="Manifest: .parquet, .csv or .jsonl; a path or a URI.")],
+    out: Annotated[str, typer.Option(help="Store to write: a folder, or s3://bucket/path.")],
     encoder: Annotated[
         str | None, typer.Option(help="Encoder (see `s2m encoders`); `spectral` needs no download.")
     ] = None,
@@ -191,26 +191,28 @@ def embed(
         result = run(cfg, progress)
     header = result.header
     if result.reopened:
-        say(f"{out}: {result.reopened} shards opened again: files changed, or rejects were to be tried again")
+        say(f"{cfg.out}: {result.reopened} shards opened again: files changed, or rejects were to be tried again")
     if result.embedded_now == 0:
-        say(f"{out}: complete already, nothing to do")
+        say(f"{cfg.out}: complete already, nothing to do")
     elif result.embedded_now < header["items"] + header["rejected"]:
-        say(f"{out}: resumed, {result.embedded_now} items were missing")
+        say(f"{cfg.out}: resumed, {result.embedded_now} items were missing")
     if result.embedded_now:
-        say(f"{out}: {summary(header['last_run'])}")
+        say(f"{cfg.out}: {summary(header['last_run'])}")
     for finding in header.get("health", {}).get("findings", ()):
-        say(f"{out}: warning: {finding['text']}")
+        say(f"{cfg.out}: warning: {finding['text']}")
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(header["reject_reasons"].items()))
-    text = f"{out}: {header['items']} items stored, {header['rejected']} rejected{f' ({reasons})' if reasons else ''}"
-    give(as_json, {"store": out, "embedded_now": result.embedded_now, **header}, text)
+    rejected = f"{header['rejected']} rejected{f' ({reasons})' if reasons else ''}"
+    text = f"{cfg.out}: {header['items']} items stored, {rejected}"
+    give(as_json, {"store": cfg.out, "embedded_now": result.embedded_now, **header}, text)
     if result.over_limit:
-        say(f"{out}: {header['rejected']} rejects, --max-rejects is {cfg.max_rejects}; see {out}/rejects-*.parquet")
+        limit = f"--max-rejects is {cfg.max_rejects}"
+        say(f"{cfg.out}: {header['rejected']} rejects, {limit}; see {cfg.out}/rejects-*.parquet")
         raise typer.Exit(EXIT_REJECTS)
 
 
 @app.command()
 def plan(
-    manifest: Annotated[Path, typer.Argument(help="Manifest: .parquet, .csv or .jsonl.")],
+    manifest: Annotated[str, typer.Argument(help="Manifest: .parquet, .csv or .jsonl; a path or a URI.")],
     encoder: Annotated[str | None, typer.Option(help="Encoder, as for `s2m embed`.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Of a network: float32 or bfloat16.")] = None,
     sample: Annotated[int, typer.Option(min=1, help="Items that are embedded to measure.")] = 64,
@@ -263,15 +265,15 @@ def encoders(as_json: Json = False) -> None:
 
 @app.command()
 def train(
-    speech: Annotated[Path, typer.Option(help="Store of the speech (a folder or a Parquet file).")],
-    music: Annotated[Path, typer.Option(help="Store of the music.")],
+    speech: Annotated[str, typer.Option(help="Store of the speech: a folder, a Parquet file, or the URI of one.")],
+    music: Annotated[str, typer.Option(help="Store of the music.")],
     out: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
     framework: Annotated[str | None, typer.Option(help="triplet or triplet_soft (with a regulariser).")] = None,
     regulariser: Annotated[str | None, typer.Option(help="Of the soft frameworks: emosim or ranksim.")] = None,
     emo_lambda: Annotated[float | None, typer.Option(help="Weight of the regulariser.")] = None,
     margin: Annotated[float | None, typer.Option(help="Margin of the triplet loss, cosine units.")] = None,
     modality: Annotated[str | None, typer.Option(help="Of the speech: audio, text or fusion.")] = None,
-    speech_text: Annotated[Path | None, typer.Option(help="fusion: store of the speech's words.")] = None,
+    speech_text: Annotated[str | None, typer.Option(help="fusion: store of the speech's words.")] = None,
     seeds: Annotated[str | None, typer.Option(help="A count (5 = seeds 0..4) or a list (3,7,9).")] = None,
     holdout_speakers: Annotated[
         str | None, typer.Option(help="Early stopping on these speakers of train, not on valid: 17,18,19.")
@@ -311,13 +313,13 @@ def train(
 
 @app.command()
 def evaluate(
-    speech: Annotated[Path, typer.Option(help="Store of the queries.")],
-    music: Annotated[Path, typer.Option(help="Store of the gallery.")],
+    speech: Annotated[str, typer.Option(help="Store of the queries; a path or a URI.")],
+    music: Annotated[str, typer.Option(help="Store of the gallery.")],
     out: Annotated[Path, typer.Option(help="Evaluation folder to write.")],
     model: Annotated[
         Path | None, typer.Argument(metavar="[MODEL_DIR]", help="Checkpoint; none: the stores share a space.")
     ] = None,
-    speech_text: Annotated[Path | None, typer.Option(help="For a model of fusion: the words' store.")] = None,
+    speech_text: Annotated[str | None, typer.Option(help="For a model of fusion: the words' store.")] = None,
     split: Annotated[str | None, typer.Option(help="train, valid or test (default).")] = None,
     k: Annotated[int | None, typer.Option(min=1, help="Cut-off rank.")] = None,
     config: ConfigFile = None,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
 from jobs.pool import Totals, embed_shards
 from s2m_ray.config import EmbedConfig
@@ -16,12 +15,13 @@ from s2m_ray.encoders.base import AnyEncoder, max_s, settings
 from s2m_ray.errors import ConfigError, StoreError
 from s2m_ray.files import claim, digest, read_json
 from s2m_ray.health import examine, sample
+from s2m_ray.lock import locked
 from s2m_ray.manifest import read_manifest
+from s2m_ray.place import Place, each
 from s2m_ray.plan import Plan, compare, read_plan
 from s2m_ray.progress import Progress, Silent
-from s2m_ray.store import HEADER, ROWS, changed, rejects_path, reopen, seal, shard_path, write_rows
+from s2m_ray.store import HEADER, ROWS, changed, done_shards, rejects_path, reopen, seal, shard_path, write_rows
 
-LOCK = ".lock"
 ROW_BYTES = 300  # of a row beside its vector, measured on RAVDESS; for the check of the space that is left
 
 
@@ -29,7 +29,7 @@ ROW_BYTES = 300  # of a row beside its vector, measured on RAVDESS; for the chec
 class EmbedResult:
     """What an embedding job did."""
 
-    store: Path
+    store: Place
     header: dict[str, Any]
     embedded_now: int  # items of this run; the others were there already
     reopened: int  # shards that were done, and in which a file changed or rejects were tried again
@@ -49,13 +49,8 @@ def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
     manifest = read_manifest(cfg.manifest)
     job, facts = _job(cfg, manifest.num_rows)
     claim(cfg.out, job, StoreError)
-    try:
-        with FileLock(cfg.out / LOCK, timeout=0):
-            return _run(cfg, manifest, job, facts, plan, progress)
-    except Timeout:
-        raise StoreError(
-            f"{cfg.out}: another `s2m embed` writes here now; wait until it is done, or stop it"
-        ) from None
+    with locked(cfg.out):
+        return _run(cfg, manifest, job, facts, plan, progress)
 
 
 def _run(
@@ -68,15 +63,17 @@ def _run(
     if not (cfg.out / ROWS).exists():
         write_rows(cfg.out, manifest, shard_items)
     del manifest  # workers read their rows themselves
-    done = [number for number in shards if shard_path(cfg.out, number).exists()]
-    again = [number for number in done if _again(cfg, number)]
+    done = sorted(done_shards(cfg.out) & set(shards))
+    again = [
+        number for number, is_so in zip(done, each(lambda n: _again(cfg, n), done, cfg.out), strict=True) if is_so
+    ]
     if len(done) == len(shards) and not again and (cfg.out / HEADER).exists():
         header = read_json(cfg.out / HEADER, StoreError)
         return EmbedResult(cfg.out, header, 0, 0, header["rejected"] > allowed)
     (cfg.out / HEADER).unlink(missing_ok=True)  # the store is not complete any more
     for number in again:
         reopen(cfg.out, number)
-    missing = [number for number in shards if not shard_path(cfg.out, number).exists()]
+    missing = sorted(set(shards) - (set(done) - set(again)))
     totals = Totals()
     if missing:
         _require_space(cfg.out, len(missing) * shard_items * (4 * facts["dim"] + ROW_BYTES))
@@ -144,7 +141,9 @@ def _again(cfg: EmbedConfig, number: int) -> bool:
     return retry or changed(cfg.out, number)
 
 
-def _require_space(out: Path, needed_bytes: int) -> None:
+def _require_space(out: Place, needed_bytes: int) -> None:
+    if not isinstance(out, Path):
+        return  # object storage has no end
     free = shutil.disk_usage(out).free
     if free < needed_bytes:
         raise StoreError(

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +16,7 @@ from jobs.session import plan_workers, ray_session, shared_out
 from s2m_ray.config import EmbedConfig
 from s2m_ray.errors import Interrupted, S2MError, StoreError
 from s2m_ray.journal import entries
+from s2m_ray.place import Place, Remote
 from s2m_ray.progress import Progress
 from s2m_ray.shard import Counts, EmbedShard
 from s2m_ray.store import STOP
@@ -122,7 +122,9 @@ def embed_shards(cfg: EmbedConfig, shards: list[int], items: int, progress: Prog
 def _collect(
     cfg: EmbedConfig, results: queue.Queue[Any], totals: Totals, started: float, items: int, progress: Progress
 ) -> None:
-    watch = _Watch(cfg.out, cfg.stall_s)
+    # on a cluster the journals of a remote store are on other machines
+    seen = not isinstance(cfg.out, Remote) or cfg.resources.address == "local"
+    watch = _Watch(cfg.out, cfg.stall_s, journals=seen)
     while True:
         with suppress(queue.Empty):
             answer = results.get(timeout=POLL_S)
@@ -132,6 +134,7 @@ def _collect(
                 raise answer
             _raise_error(answer, cfg.out)
             totals.add(answer)
+            watch.arrived(answer["wall_s"])
             totals.startup_s = min(totals.startup_s or float("inf"), answer["started"] - started)
         waiting_s = watch.look()  # audio of shards that are under way
         done, audio_s = totals.items + totals.rejected, totals.audio_s + waiting_s
@@ -141,7 +144,7 @@ def _collect(
             progress.update(done, items, "items")
 
 
-def _raise_error(counts: dict[str, Any], store: Path) -> None:
+def _raise_error(counts: dict[str, Any], store: Place) -> None:
     if counts["errno"]:
         raise OSError(counts["errno"], counts["error"], str(store))
     if counts["error"]:
@@ -159,19 +162,28 @@ def _drain(results: queue.Queue[Any], totals: Totals) -> None:
 
 
 class _Watch:
-    """Tells by the journals whether anything moves."""
+    """Tells by the journals whether anything moves, or, where they cannot be seen, by the shards that arrive.
 
-    def __init__(self, store: Path, stall_s: float) -> None:
-        self._store, self._stall_s = store, stall_s
+    A shard may take longer than ``stall_s``, so without journals at least three times the longest shard so far is
+    waited for, and before the first one has arrived nothing is said: work is never stopped for a wrong reason.
+    """
+
+    def __init__(self, store: Place, stall_s: float, *, journals: bool) -> None:
+        self._store, self._stall_s, self._journals = store, stall_s, journals
+        self._longest_s: float | None = None
         self._looked = self._moved = time.monotonic()
         self._seen: dict[int, tuple[int, int]] = {}
         self._audio_s = 0.0
+
+    def arrived(self, wall_s: float) -> None:
+        """A shard came, which took ``wall_s``."""
+        self._moved, self._longest_s = time.monotonic(), max(wall_s, self._longest_s or 0.0)
 
     def look(self) -> float:
         """Audio-seconds of the shards that are under way.
 
         Raises:
-            Interrupted: no journal has changed for ``stall_s``.
+            Interrupted: nothing has moved for ``stall_s``.
         """
         now = time.monotonic()
         if now - self._looked < min(5.0, self._stall_s / 4):
@@ -182,17 +194,22 @@ class _Watch:
         if seen != self._seen:
             self._seen, self._moved = seen, now
         self._audio_s = sum(entry.audio_s for entry in found)
-        if now - self._moved > self._stall_s:
+        if now - self._moved > self._limit_s():
             at = "; ".join(
                 f"shard {entry.shard} at {entry.stage} of '{''.join(entry.items[:1])}' (pid {entry.pid} {entry.host})"
                 for entry in found
                 if entry.stage
             )
             raise Interrupted(
-                f"{self._store}: nothing moved for {self._stall_s:g} s: {at or 'no worker has begun'}; the same "
+                f"{self._store}: nothing moved for {self._limit_s():g} s: {at or 'no worker has begun'}; the same "
                 "command goes on, and tries what it stood still at in a process of its own"
             )
         return self._audio_s
+
+    def _limit_s(self) -> float:
+        if self._journals:
+            return self._stall_s
+        return float("inf") if self._longest_s is None else max(self._stall_s, 3 * self._longest_s)
 
 
 def _run(cfg: EmbedConfig, shards: list[int], workers: int, results: queue.Queue[Any]) -> None:

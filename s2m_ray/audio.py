@@ -14,8 +14,9 @@ from numpy import ndarray
 
 from s2m_ray import ffmpeg
 from s2m_ray.container import missing_end
-from s2m_ray.errors import DecodeError
+from s2m_ray.errors import DecodeError, StoreError
 from s2m_ray.mp3 import with_length
+from s2m_ray.place import Remote, masked
 
 # libsndfile's log of a file that is shorter than its header says
 CUT_DATA = re.compile(r"^ *(?:data|SSND|BODY|Data Size) +: (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -24,6 +25,7 @@ FILE_BYTES = re.compile(r"^Length : (\d+)$", re.MULTILINE)
 DATA_BYTES = re.compile(r"^ *(?:data|Data size) +: (\d+)$", re.MULTILINE)
 UNKNOWN_BYTES = 0x7FFF0000  # writers to a pipe put sizes from here up: 0x7FFFF000 (SoX), 0xFFFFFFFF (FFmpeg)
 UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's word for it, of a FLAC that was written to a pipe
+FETCHED_BYTES = 64 << 20  # files elsewhere up to this come in one request: decoders read in small pieces
 UNKNOWN_BYTES_64 = 1 << 62  # the same where sizes have 64 bits; FFmpeg writes -1
 
 
@@ -110,12 +112,15 @@ def _open(uri: str) -> Any:
     """
     try:
         if "://" in uri:
-            from pyarrow.fs import FileSystem, LocalFileSystem
+            from pyarrow.fs import LocalFileSystem
 
-            filesystem, path = FileSystem.from_uri(uri)
+            filesystem, path = Remote(uri).opened()
             if isinstance(filesystem, LocalFileSystem):
                 _refuse_devices(Path(path))
             stream = filesystem.open_input_file(path)
+            if stream.size() <= FETCHED_BYTES:
+                with stream:
+                    stream = io.BytesIO(stream.read())
         else:
             _refuse_devices(Path(uri))
             stream = Path(uri).open("rb")  # noqa: SIM115 - the caller closes it
@@ -123,9 +128,9 @@ def _open(uri: str) -> Any:
         stream.seek(0)
     except FileNotFoundError:
         raise DecodeError("missing: no such file") from None
-    except (OSError, ValueError, NotImplementedError) as error:  # the last two: Arrow's, of a URI or its scheme
+    except (OSError, ValueError, NotImplementedError, StoreError) as error:  # all but the first: of a URI
         text = getattr(error, "strerror", None) or str(error)
-        raise DecodeError(f"unreadable: {text.partition(chr(10))[0]}") from None
+        raise DecodeError(f"unreadable: {masked(text.partition(chr(10))[0])}") from None
     if size == 0:
         stream.close()
         raise DecodeError("empty_file: 0 bytes; was the download interrupted?")

@@ -5,6 +5,7 @@ Only ``[resources]`` may change the speed of a job without changing its numbers.
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from s2m_ray.errors import ConfigError
+from s2m_ray.place import Place, Remote, masked, place
 
 Framework = Literal["triplet", "triplet_soft"]
 Modality = Literal["audio", "text", "fusion"]
@@ -67,8 +69,8 @@ class ResourceConfig:
 class EmbedConfig:
     """Manifest -> store."""
 
-    manifest: Path
-    out: Path
+    manifest: Place
+    out: Place  # local, s3:// or gs://
     encoder: str = "spectral"
     dtype: Literal["float32", "bfloat16"] = "float32"  # of a network's products; part of the space
     compile: bool = False  # a network, for whole segments, on GPUs; other rounding, so not a resource either
@@ -81,6 +83,9 @@ class EmbedConfig:
     resources: ResourceConfig = field(default_factory=ResourceConfig)
 
     def __post_init__(self) -> None:
+        _take_places(self, "manifest", "out")
+        if isinstance(self.out, Remote):
+            self.out.require_writable()
         self.allowed_rejects(100)
         # measured, wav2vec2-base and torch 2.11: 18 s to compile, 2 % faster in float32, minutes a pass in bfloat16
         pays = not self.compile or self.resources.gpus_per_worker > 0
@@ -178,12 +183,12 @@ class HoldoutConfig:
 class TrainConfig:
     """Two stores -> checkpoint."""
 
-    speech: Path
-    music: Path
+    speech: Place
+    music: Place
     out: Path
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     modality: Modality = "audio"  # of the speech; fusion: audio vector, then text vector (early fusion)
-    speech_text: Path | None = None  # fusion: store of the speech's words, joined by item_id
+    speech_text: Place | None = None  # fusion: store of the speech's words, joined by item_id
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     fit: FitConfig = field(default_factory=FitConfig)
@@ -191,6 +196,8 @@ class TrainConfig:
     resources: ResourceConfig = field(default_factory=ResourceConfig)
 
     def __post_init__(self) -> None:
+        _take_places(self, "speech", "music", "speech_text")
+        _check_local("out", self.out)
         _check_seeds(self.seeds)
         _check(
             (self.modality == "fusion") == (self.speech_text is not None),
@@ -202,21 +209,35 @@ class TrainConfig:
 class EvalConfig:
     """Checkpoint (or none) and two stores -> evaluation."""
 
-    speech: Path
-    music: Path
+    speech: Place
+    music: Place
     out: Path
     model: Path | None = None  # none: the two stores share a space already
-    speech_text: Path | None = None  # for a model of modality fusion
+    speech_text: Place | None = None  # for a model of modality fusion
     split: Split = "test"
     k: int = 5
     depth: int = 20  # ranks kept in run.parquet
     bootstrap: int = 1000  # resamples of the queries behind ci95
 
     def __post_init__(self) -> None:
+        _take_places(self, "speech", "music", "speech_text")
+        _check_local("out", self.out)
         _check(self.split in SPLITS, "split", self.split, f"one of {', '.join(SPLITS)}")
         _check(self.k >= 1, "k", self.k, "at least 1")
         _check(self.depth >= self.k, "depth", self.depth, "at least k")
         _check(self.bootstrap >= 1, "bootstrap", self.bootstrap, "at least 1")
+
+
+def _check_local(key: str, path: Path) -> None:
+    is_uri = re.match(r"\w\w+:/", str(path))  # a Path has lost the second slash
+    _check(not is_uri, key, masked(str(path).replace(":/", "://", 1)), "a local folder; only stores may be URIs")
+
+
+def _take_places(config: object, *names: str) -> None:
+    """Strings as paths or URIs, before anybody sees the config."""
+    for name in names:
+        value = getattr(config, name)
+        object.__setattr__(config, name, None if value is None else place(value))
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:
@@ -263,6 +284,10 @@ def load(cls: type[T], file: Path | None = None, settings: Sequence[str] = (), *
         if value is not None:
             _put(values, key.split("__"), value)
     _refuse_unknown(cls, values, str(file) if file else "configuration", "")
+    types = get_type_hints(cls)
+    for key, value in values.items():
+        if isinstance(value, str) and Remote in get_args(types[key]):
+            values[key] = place(value)  # as a Path, s3://bucket would lose a slash
     return _build(cls, values)
 
 
@@ -302,7 +327,7 @@ def _build(cls: type[T], values: Mapping[str, Any]) -> T:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             raise ConfigError(f"{key}: missing; it has no default") from None
-        raise ConfigError(f"{key}={first['input']!r}: {first['msg']}") from None
+        raise ConfigError(masked(f"{key}={first['input']!r}: {first['msg']}")) from None
 
 
 def to_dict(config: object) -> dict[str, Any]:
@@ -312,8 +337,8 @@ def to_dict(config: object) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, (Path, Remote)):
+        return str(value)
     if is_dataclass(value):
         return to_dict(value)
-    if isinstance(value, Path):
-        return str(value)
     return list(value) if isinstance(value, tuple) else value

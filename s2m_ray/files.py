@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: temporary name, flush, rename."""
+"""Files that are either whole or not there: temporary name, flush, rename; or one upload."""
 
 import hashlib
 import json
@@ -11,7 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from s2m_ray.errors import S2MError
+from s2m_ray.place import Place, Remote
 
 JOB = "job.json"  # in every output folder: what it was started for
 
@@ -34,13 +38,28 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: Place, value: dict[str, Any]) -> None:
     """Write a header, whole or not at all."""
+    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    if isinstance(path, Remote):
+        path.write_bytes(text.encode())
+        return
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        temporary.write_text(text)
 
 
-def read_json(path: Path, error: type[S2MError]) -> dict[str, Any]:
+def write_table(table: pa.Table, path: Place, **options: Any) -> None:
+    """Write a Parquet file, whole or not at all; the options are those of ``pyarrow.parquet.write_table``."""
+    if isinstance(path, Remote):
+        content = pa.BufferOutputStream()
+        pq.write_table(table, content, **options)
+        path.write_bytes(content.getvalue())
+        return
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, **options)
+
+
+def read_json(path: Place, error: type[S2MError]) -> dict[str, Any]:
     """Read a header.
 
     Raises:
@@ -65,13 +84,11 @@ def stamp(uri: str) -> str | None:
     """
     try:
         if "://" in uri:
-            from pyarrow.fs import FileSystem
-
-            filesystem, path = FileSystem.from_uri(uri)
+            filesystem, path = Remote(uri).opened()
             found = filesystem.get_file_info(path)
             return f"{found.size}/{found.mtime_ns}" if found.is_file else None
         status = os.stat(uri)  # noqa: PTH116 - a million of them
-    except (OSError, ValueError, NotImplementedError):
+    except (OSError, ValueError, NotImplementedError, S2MError):
         return None
     return f"{status.st_size}/{status.st_mtime_ns}"
 
@@ -93,7 +110,7 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
-def claim(folder: Path, job: dict[str, Any], error: type[S2MError]) -> bool:
+def claim(folder: Place, job: dict[str, Any], error: type[S2MError]) -> bool:
     """Make the output folder of a job, or take up one of the very same job (``job.json``); True for the latter.
 
     Raises:
@@ -101,7 +118,7 @@ def claim(folder: Path, job: dict[str, Any], error: type[S2MError]) -> bool:
     """
     path = folder / JOB
     if not path.exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(folder.glob("*"))):
             raise error(f"{folder}: exists and was not made by this command; choose another --out")
         write_json(path, job)
         return False

@@ -19,14 +19,13 @@ Thresholds: judged by the figures above; no source.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 from jaxtyping import Float
 from numpy import ndarray
 
+from s2m_ray.place import Place, read_table
 from s2m_ray.seeds import rng
 
 SAMPLE = 10_000
@@ -78,12 +77,12 @@ def examine(vectors: Float[ndarray, "items dim"], *, network: bool) -> dict[str,
     return {"verdict": verdict, "sampled": len(vectors), "values": values, "findings": findings}
 
 
-def sample(shards: Sequence[Path]) -> Float[ndarray, "items dim"]:
+def sample(shards: Sequence[Place]) -> Float[ndarray, "items dim"]:
     """Vectors of shards that are drawn until there are ``SAMPLE``: always the same ones of one store."""
     order = rng(0, "health").permutation(len(shards))
     found: list[Float[ndarray, "items dim"]] = []
     for index in order:
-        column = pq.read_table(shards[index], columns=["embedding"], partitioning=None)["embedding"].combine_chunks()
+        column = read_table(shards[index], ["embedding"])["embedding"].combine_chunks()
         if len(column):
             found.append(column.flatten().to_numpy().reshape(len(column), -1))
         if sum(map(len, found)) >= SAMPLE:

@@ -6,7 +6,9 @@ file tells a watching process how far the worker is.
 
 import json
 import os
+import shutil
 import socket
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,6 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from s2m_ray.files import digest
+from s2m_ray.place import Place
 
 FOLDER = ".journal"
 
@@ -90,15 +95,32 @@ class Journal:
         os.ftruncate(self._file, len(text))
 
 
-def journal_path(store: Path, shard: int) -> Path:
+def journal_folder(store: Place) -> Path:
+    """Folder of a store's journals: in the store, or, if that is remote, in the temporary folder of this machine.
+
+    Object storage is too slow for several writes an item. So a worker that is started again on another machine does
+    not know what the one before died of: there an item's crashes are counted from zero, which bounds the attempts an
+    item by the number of machines times ``REJECT_AFTER``.
+    """
+    if isinstance(store, Path):
+        return store / FOLDER
+    return Path(tempfile.gettempdir()) / f"s2m{FOLDER}-{os.getuid()}-{digest(str(store))}"
+
+
+def journal_path(store: Place, shard: int) -> Path:
     """File of a shard's journal."""
-    return store / FOLDER / f"{shard:06d}.json"
+    return journal_folder(store) / f"{shard:06d}.json"
 
 
-def entries(store: Path) -> list[Entry]:
-    """What the workers on a store are at, by shard."""
+def clear(store: Place) -> None:
+    """Delete the journals that killed workers left, as far as they are on this machine."""
+    shutil.rmtree(journal_folder(store), ignore_errors=True)
+
+
+def entries(store: Place) -> list[Entry]:
+    """What the workers on a store are at, by shard; those on this machine, if the store is remote."""
     found = []
-    for path in sorted((store / FOLDER).glob("*.json")):
+    for path in sorted(journal_folder(store).glob("*.json")):
         state = _read(path)
         if state:
             stage, items = next(iter(state["busy"].items()), ("", []))

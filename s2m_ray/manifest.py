@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from s2m_ray.config import SPLITS
 from s2m_ray.errors import ManifestError
 from s2m_ray.files import replacing
+from s2m_ray.place import Place, Remote, read_table
 
 SCHEMA = pa.schema(
     [
@@ -52,8 +53,8 @@ def from_rows(rows: Sequence[Mapping[str, Any]], where: str) -> pa.Table:
     return table
 
 
-def read_manifest(path: Path) -> pa.Table:
-    """Rows of a Parquet, CSV or JSONL manifest with local ``uri`` made absolute.
+def read_manifest(path: Place) -> pa.Table:
+    """Rows of a Parquet, CSV or JSONL manifest with relative ``uri`` made absolute, from the manifest's folder.
 
     Raises:
         ManifestError: the file is not there, is of another format, or breaks a rule of :func:`check`.
@@ -86,9 +87,24 @@ def write_manifest(table: pa.Table, path: Path) -> None:
             temporary.write_text("".join(lines), encoding="utf-8")
 
 
-def resolve(uri: str, folder: Path) -> str:
-    """Local paths relative to ``folder`` become absolute; other URIs stay as they are."""
-    return uri if "://" in uri else str((folder / uri).absolute())
+def resolve(uri: str, folder: Place) -> str:
+    """Paths relative to ``folder`` become absolute; URIs stay as they are.
+
+    Raises:
+        ManifestError: ``folder`` is a URI with credentials, which would be stored with each item.
+    """
+    if "://" in uri:
+        return uri
+    if isinstance(folder, Path):
+        return str((folder / uri).absolute())
+    if uri.startswith("/"):
+        raise ManifestError(f"{folder}: uri '{uri}' is a path of one machine, expected a URI or a relative path")
+    if folder.has_secrets:
+        raise ManifestError(
+            f"{folder}: uri '{uri}' is relative to an address with credentials, which would be stored with it; give "
+            "them in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+        )
+    return (folder / uri).uri
 
 
 def check(table: pa.Table, where: str) -> None:
@@ -134,14 +150,14 @@ def _refuse(table: pa.Table, wrong: pa.ChunkedArray, where: str, name: str, expe
         )
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Place) -> pa.Table:
     try:
         if path.suffix == ".parquet":
-            return pq.read_table(path, partitioning=None)
+            return read_table(path)
         if path.suffix == ".csv":
             strings = {f.name: f.type for f in SCHEMA}
             return pa.csv.read_csv(
-                path,
+                _source(path),
                 # only an empty field is null: a file may well be called "NA"
                 convert_options=pa.csv.ConvertOptions(
                     column_types=strings, strings_can_be_null=True, null_values=[""]
@@ -152,12 +168,20 @@ def _read(path: Path) -> pa.Table:
         raise ManifestError(f"{path}: cannot be read as {path.suffix[1:]}: {str(error).splitlines()[0]}") from None
 
 
-def read_jsonl(path: Path) -> pa.Table:
+def read_jsonl(path: Place) -> pa.Table:
     """Table of JSON lines in which a string stays a string; Arrow takes one such as 2024-05-06 for a timestamp."""
-    table = pa.json.read_json(path)
+    table = pa.json.read_json(_source(path))
     dates = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
     schema = pa.schema([(name, pa.string()) for name in dates])
-    return pa.json.read_json(path, parse_options=pa.json.ParseOptions(explicit_schema=schema)) if dates else table
+    return (
+        pa.json.read_json(_source(path), parse_options=pa.json.ParseOptions(explicit_schema=schema))
+        if dates
+        else table
+    )
+
+
+def _source(path: Place) -> Any:
+    return pa.BufferReader(path.read_bytes()) if isinstance(path, Remote) else path
 
 
 def _with_schema(table: pa.Table, where: str) -> pa.Table:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -19,8 +18,9 @@ from s2m_ray.errors import DecodeError, StoreError
 from s2m_ray.files import stamp
 from s2m_ray.isolation import survives
 from s2m_ray.journal import Journal, journal_path
+from s2m_ray.place import Place
 from s2m_ray.stages import DecodeAudio, EncodeSegments, EncodeTexts, Input, ReadText, Row, samples
-from s2m_ray.store import Reject, Stored, begun, current, read_rows, stop_requested, write_begun, write_shard
+from s2m_ray.store import Reject, StopSign, Stored, begun, current, read_rows, write_begun, write_shard
 
 PROBE_AFTER, REJECT_AFTER = 1, 3  # crashes at an item: it is tried in a process of its own, it is rejected
 GIVE_UP_AFTER = 12  # attempts at a shard: it is not one item then
@@ -72,7 +72,7 @@ class EmbedShard:
     """
 
     def __init__(
-        self, store: Path, encoder: str, audio: AudioConfig, *, batch_s: float, threads: int = 0,
+        self, store: Place, encoder: str, audio: AudioConfig, *, batch_s: float, threads: int = 0,
         retry_rejects: bool = False, options: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:  # fmt: skip
         self._encoder = build_encoder(encoder, **options)
@@ -83,7 +83,7 @@ class EmbedShard:
         else:
             self._sample_rate = self._encoder.sample_rate
             self._load, self._encode = DecodeAudio(audio, self._sample_rate), EncodeSegments(self._encoder)
-        self._store, self._audio = store, audio
+        self._store, self._audio, self._stop = store, audio, StopSign(store)
         self._batch_samples = round(batch_s * self._sample_rate)
         self._threads, self._retry_rejects = threads, retry_rejects
 
@@ -159,7 +159,7 @@ class EmbedShard:
         batch: list[_Loaded] = []
         held = 0
         for row, loaded in zip(rows, self._decoded(rows, journal, counts), strict=True):
-            if stop_requested(self._store):
+            if self._stop():
                 return  # what is decoded and not encoded is little, and the end is near
             if isinstance(loaded, Reject):
                 rejects[row["item_id"]] = loaded

@@ -6,31 +6,33 @@ says what the folder was started for, ``store.json`` comes last: its existence m
 
 A shard that was stopped on the way is begun: ``.begun-*.parquet`` holds what is stored of it so far, and its rejects
 file what is rejected. Reopening a shard that is done (files changed, rejects to be tried again) makes it begun.
+
+All of that holds for a store in object storage too, where an upload is whole or not there (see
+:mod:`s2m_ray.place`) and a reader sees what was written before (S3 since 2020, Google Cloud Storage always).
 """
 
-import shutil
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from s2m_ray.errors import StoreError
-from s2m_ray.files import JOB, read_json, replacing, stamp, versions, write_json
-from s2m_ray.journal import FOLDER as JOURNALS
+from s2m_ray.files import JOB, read_json, stamp, versions, write_json, write_table
+from s2m_ray.journal import clear
 from s2m_ray.manifest import SCHEMA
+from s2m_ray.place import Place, Remote, each, read_row_group, read_table
 
 HEADER = "store.json"
 ROWS = "manifest.parquet"
 STOP = ".stop"  # while this file is there, workers leave their shards begun
+STOP_EVERY_S = 3.0  # of a remote store; short beside the 30 s between a spot machine's signal and its end
 COLUMNS = pa.schema([*SCHEMA, ("stamp", pa.string()), ("decoder", pa.string())])  # of a part, beside the embedding
 
 
@@ -65,7 +67,7 @@ class Stored:
 class Store:
     """Vectors and the manifest's columns, row by row."""
 
-    path: Path
+    path: Place
     items: pa.Table  # the manifest's columns, those that are there
     vectors: Float[ndarray, "items dim"]
     space_id: str
@@ -97,43 +99,34 @@ class Store:
         return found
 
 
-def shard_path(store: Path, number: int) -> Path:
+def shard_path(store: Place, number: int) -> Place:
     """File of a shard."""
     return store / f"part-{number:06d}.parquet"
 
 
-def rejects_path(store: Path, number: int) -> Path:
+def rejects_path(store: Place, number: int) -> Place:
     """File of a shard's rejects; there is none if nothing was rejected."""
     return store / f"rejects-{number:06d}.parquet"
 
 
-def begun_path(store: Path, number: int) -> Path:
+def begun_path(store: Place, number: int) -> Place:
     """File of what is stored of a shard that is not done."""
     return store / f".begun-{number:06d}.parquet"
 
 
-def write_rows(store: Path, manifest: pa.Table, shard_items: int) -> None:
+def write_rows(store: Place, manifest: pa.Table, shard_items: int) -> None:
     """Write the store's own copy of the manifest, from which workers read their shards."""
-    with replacing(store / ROWS) as temporary:
-        pq.write_table(manifest, temporary, row_group_size=shard_items)
+    write_table(manifest, store / ROWS, row_group_size=shard_items)
 
 
-def read_rows(store: Path, number: int) -> list[dict[str, Any]]:
+def read_rows(store: Place, number: int) -> list[dict[str, Any]]:
     """The manifest rows of a shard."""
-    path = store / ROWS
-    metadata = _footer(path, stamp(str(path)))
-    rows: list[dict[str, Any]] = pq.ParquetFile(path, metadata=metadata).read_row_group(number).to_pylist()
+    rows: list[dict[str, Any]] = read_row_group(store / ROWS, number).to_pylist()
     return rows
 
 
-@lru_cache(maxsize=1)
-def _footer(path: Path, _stamp: str | None) -> Any:
-    """Read once a worker: that of a million rows takes as long as three of their files (measured: 0.1 s)."""
-    return pq.read_metadata(path)
-
-
 def write_shard(
-    store: Path, number: int, stored: Sequence[Stored], rejects: Sequence[Reject], *, dim: int
+    store: Place, number: int, stored: Sequence[Stored], rejects: Sequence[Reject], *, dim: int
 ) -> None:  # fmt: skip
     """Write the rejects of a shard, then its part: each whole or not at all. The shard is done then."""
     _write_rejects(store, number, rejects)
@@ -142,42 +135,57 @@ def write_shard(
 
 
 def write_begun(
-    store: Path, number: int, stored: Sequence[Stored], rejects: Sequence[Reject], *, dim: int
+    store: Place, number: int, stored: Sequence[Stored], rejects: Sequence[Reject], *, dim: int
 ) -> None:  # fmt: skip
     """Write what there is of a shard that is to be continued."""
     _write_rejects(store, number, rejects)
     _write_stored(begun_path(store, number), stored, dim)
 
 
-def begun(store: Path, number: int, *, retry_rejects: bool) -> tuple[dict[str, Stored], dict[str, Reject]]:
+def begun(store: Place, number: int, *, retry_rejects: bool) -> tuple[dict[str, Stored], dict[str, Reject]]:
     """What there is of a shard that is not done, by item.
 
     Args:
         retry_rejects: Forget the rejects.
     """
     path = begun_path(store, number)
-    if not path.exists():
+    if not path.is_file():
         return {}, {}  # rejects without it are of an attempt that was killed before its part
-    table = pq.read_table(path, partitioning=None)
+    table = read_table(path)
     dim = table.schema.field("embedding").type.list_size
     vectors = pc.list_flatten(table["embedding"]).to_numpy().reshape(-1, dim)
     rows = table.drop_columns(["embedding"]).to_pylist()
     stored = {row["item_id"]: Stored(row, vector) for row, vector in zip(rows, vectors, strict=True)}
     rejected = rejects_path(store, number)
-    if retry_rejects or not rejected.exists():
+    if retry_rejects or not rejected.is_file():
         return stored, {}
-    rejects = [Reject(**row) for row in pq.read_table(rejected, partitioning=None).to_pylist()]
+    rejects = [Reject(**row) for row in read_table(rejected).to_pylist()]
     return stored, {reject.item_id: reject for reject in rejects}
 
 
-def reopen(store: Path, number: int) -> None:
-    """Make a shard that is done one that is begun."""
-    shard_path(store, number).replace(begun_path(store, number))
+def reopen(store: Place, number: int) -> None:
+    """Make a shard that is done one that is begun.
+
+    A remote store copies and then deletes. After a kill between the two the shard has both, and counts as done, as
+    it was: the next run finds the same reason to reopen it, and copies once more; or there is none any more, and the
+    copy is cleared with the other begun shards. The other order could lose the shard.
+    """
+    part, target = shard_path(store, number), begun_path(store, number)
+    if isinstance(part, Remote):
+        assert isinstance(target, Remote)
+        part.replace(target)
+    else:
+        part.replace(str(target))
 
 
-def changed(store: Path, number: int) -> bool:
+def done_shards(store: Place) -> set[int]:
+    """The numbers of the shards that are done, by one listing."""
+    return {int(path.stem.removeprefix("part-")) for path in store.glob("part-*.parquet")}
+
+
+def changed(store: Place, number: int) -> bool:
     """Whether a file of a shard that is done has changed. Files elsewhere (``s3://``) are not asked."""
-    table = pq.read_table(shard_path(store, number), columns=["uri", "stamp"], partitioning=None)
+    table = read_table(shard_path(store, number), ["uri", "stamp"])
     return not all(
         "://" in uri or current(uri, before)
         for uri, before in zip(table["uri"].to_pylist(), table["stamp"].to_pylist(), strict=True)
@@ -189,30 +197,47 @@ def current(uri: str, before: str | None) -> bool:
     return before is None or stamp(uri) in (None, before)
 
 
-def stop_requested(store: Path) -> bool:
-    """Whether workers are asked to leave their shards."""
-    return (store / STOP).exists()
+class StopSign:
+    """Whether workers are asked to leave their shards; a remote store is asked only every ``STOP_EVERY_S``."""
+
+    def __init__(self, store: Place) -> None:
+        self._stop, self._asked = store / STOP, float("-inf")
+
+    def __call__(self) -> bool:
+        """Look, between two items."""
+        if isinstance(self._stop, Remote):
+            if time.monotonic() - self._asked < STOP_EVERY_S:
+                return False
+            try:
+                return self._stop.is_file()
+            except StoreError:
+                return False  # the service does not answer; whether it is gone for good shows when writing
+            finally:
+                self._asked = time.monotonic()
+        return self._stop.exists()
 
 
-def _write_rejects(store: Path, number: int, rejects: Sequence[Reject]) -> None:
+def _write_rejects(store: Place, number: int, rejects: Sequence[Reject]) -> None:
     path = rejects_path(store, number)
     if not rejects:
         path.unlink(missing_ok=True)  # of an earlier attempt
         return
     table = pa.Table.from_pylist([asdict(reject) for reject in rejects], REJECTS)
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary)
+    write_table(table, path)
 
 
-def _write_stored(path: Path, stored: Sequence[Stored], dim: int) -> None:
+def _write_stored(path: Place, stored: Sequence[Stored], dim: int) -> None:
     flat = np.concatenate([item.vector for item in stored]) if stored else np.empty(0, np.float32)
     embedding = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), dim)
     table = pa.Table.from_pylist([dict(item.row) for item in stored], COLUMNS).append_column("embedding", embedding)
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary)
+    write_table(table, path)
 
 
-def seal(store: Path, *, shards: int, items: int, header: dict[str, Any]) -> dict[str, Any]:
+def _decoders(part: Place) -> pa.Table:
+    return read_table(part, ["decoder"])
+
+
+def seal(store: Place, *, shards: int, items: int, header: dict[str, Any]) -> dict[str, Any]:
     """Check that each manifest row is stored or rejected, clear what killed workers left, write ``store.json``.
 
     Raises:
@@ -220,8 +245,9 @@ def seal(store: Path, *, shards: int, items: int, header: dict[str, Any]) -> dic
     """
     decoders: Counter[str] = Counter()
     stored = 0
-    for number in range(shards):
-        column = pq.read_table(shard_path(store, number), columns=["decoder"], partitioning=None)["decoder"]
+    parts = [shard_path(store, number) for number in range(shards)]
+    for table in each(_decoders, parts, store):
+        column = table["decoder"]
         stored += len(column)
         for entry in pc.value_counts(column).to_pylist():
             decoders[entry["values"] or "none"] += entry["counts"]
@@ -236,21 +262,18 @@ def seal(store: Path, *, shards: int, items: int, header: dict[str, Any]) -> dic
     complete = header | counts | {"versions": versions("soundfile", "soxr", "scipy", "torch", "transformers")}
     for stale in store.glob(".*.parquet"):
         stale.unlink(missing_ok=True)
-    shutil.rmtree(store / JOURNALS, ignore_errors=True)
+    clear(store)
     write_json(store / HEADER, complete)
     return complete
 
 
-def read_rejects(store: Path) -> list[dict[str, str]]:
+def read_rejects(store: Place) -> list[dict[str, str]]:
     """All rejects of a store, in manifest order."""
-    return [
-        row
-        for path in sorted(store.glob("rejects-*.parquet"))
-        for row in pq.read_table(path, partitioning=None).to_pylist()
-    ]
+    paths: list[Place] = sorted(store.glob("rejects-*.parquet"), key=lambda path: path.name)
+    return [row for table in each(read_table, paths, store) for row in table.to_pylist()]
 
 
-def read_store(path: Path) -> Store:
+def read_store(path: Place) -> Store:
     """A sealed store, or any Parquet file (or folder of them) with ``item_id`` and a list-of-float ``embedding``.
 
     Raises:
@@ -259,15 +282,15 @@ def read_store(path: Path) -> Store:
     if not path.exists():
         raise StoreError(f"{path}: no such store; make one with `s2m embed`")
     header: dict[str, Any] = {}
+    parts: list[Place] = [path]
     if path.is_dir():
         if (path / JOB).exists() and not (path / HEADER).exists():
             raise StoreError(f"{path}: unfinished; run the same `s2m embed` again to complete it")
         if (path / HEADER).exists():
             header = read_json(path / HEADER, StoreError)
         named = path.glob("part-*.parquet" if header else "*.parquet")
-        parts = sorted(part for part in named if not part.name.startswith("."))  # .x: an unfinished write, or macOS's
-    else:
-        parts = [path]
+        # .x: an unfinished write, or macOS's
+        parts = sorted((part for part in named if not part.name.startswith(".")), key=lambda part: part.name)
     if not parts:
         raise StoreError(f"{path}: holds no Parquet file, expected an embedding store")
     if header and len(parts) != header.get("shards"):
@@ -275,9 +298,7 @@ def read_store(path: Path) -> Store:
             f"{path}: {len(parts)} shards, but {HEADER} names {header.get('shards')}; run the same `s2m embed` again"
         )
     try:
-        table = pa.concat_tables(
-            [pq.read_table(part, partitioning=None) for part in parts], promote_options="default"
-        )
+        table = pa.concat_tables(each(read_table, parts, path), promote_options="default")
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise StoreError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     for name in ("item_id", "embedding"):
@@ -292,7 +313,7 @@ def read_store(path: Path) -> Store:
     return Store(path, items, vectors, space_id, header.get("encoder", "foreign"))
 
 
-def read_speech(path: Path, text: Path | None) -> Store:
+def read_speech(path: Place, text: Place | None) -> Store:
     """The speech store; with ``text``, each item's vector is that of its audio followed by that of its words.
 
     Raises:
@@ -315,7 +336,7 @@ def read_speech(path: Path, text: Path | None) -> Store:
     return Store(path, audio.items, vectors, space_id, f"{audio.encoder} + {words.encoder}")
 
 
-def _matrix(column: pa.ChunkedArray, path: Path) -> Float[ndarray, "items dim"]:
+def _matrix(column: pa.ChunkedArray, path: Place) -> Float[ndarray, "items dim"]:
     kind = column.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not is_list or not pa.types.is_floating(kind.value_type):
