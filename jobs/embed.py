@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from jobs.pool import Totals, embed_shards
 from s2m_ray.config import EmbedConfig
 from s2m_ray.encoders import build_encoder, located
@@ -50,19 +48,19 @@ def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
     job, facts = _job(cfg, manifest.num_rows)
     claim(cfg.out, job, StoreError)
     with locked(cfg.out):
-        return _run(cfg, manifest, job, facts, plan, progress)
+        if not (cfg.out / ROWS).exists():
+            write_rows(cfg.out, manifest, job["shard_items"])
+        items = manifest.num_rows
+        del manifest  # workers read their rows themselves
+        return _run(cfg, items, job, facts, plan, progress)
 
 
 def _run(
-    cfg: EmbedConfig, manifest: pa.Table, job: dict[str, Any], facts: dict[str, Any], plan: Plan | None,
-    progress: Progress,
-) -> EmbedResult:  # fmt: skip
-    items, shard_items = manifest.num_rows, job["shard_items"]
+    cfg: EmbedConfig, items: int, job: dict[str, Any], facts: dict[str, Any], plan: Plan | None, progress: Progress
+) -> EmbedResult:
+    shard_items = job["shard_items"]
     allowed = cfg.allowed_rejects(items)
     shards = range(-(-items // shard_items))
-    if not (cfg.out / ROWS).exists():
-        write_rows(cfg.out, manifest, shard_items)
-    del manifest  # workers read their rows themselves
     done = sorted(done_shards(cfg.out) & set(shards))
     again = [
         number for number, is_so in zip(done, each(lambda n: _again(cfg, n), done, cfg.out), strict=True) if is_so
