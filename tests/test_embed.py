@@ -302,7 +302,7 @@ def watched(store: Path, shard: int = 0) -> Journal:
 
 
 def test_the_watch_names_what_stands_still(tmp_path):
-    watch = _Watch(tmp_path, 0.2)
+    watch = _Watch(tmp_path, 0.2, journals=True)
     journal = watched(tmp_path)
     journal.audio_s = 12.5
     with journal.doing("decode", ["slow.mp3"]):
