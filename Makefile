@@ -53,6 +53,10 @@ bench: setup
 	$(BIN)/python benchmarks/encoder_rate.py $(DATA)
 	$(BIN)/python benchmarks/text_rate.py $(DATA)
 	$(BIN)/python benchmarks/encoder_modes.py $(DATA)
+	$(BIN)/python benchmarks/embed_rate.py $(DATA)
+	$(BIN)/python benchmarks/embed_small_files.py $(DATA)
+	$(BIN)/python benchmarks/embed_memory.py $(DATA)
+	$(BIN)/python benchmarks/embed_scaling.py
 
 clean:
 	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

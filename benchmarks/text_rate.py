@@ -1,7 +1,7 @@
 """Claim: a text encoder's promise (nothing padded) costs at most 5 % of the network's own speed.
 
 ``python benchmarks/text_rate.py DATA_DIR [NAME ...]`` prints, for DistilBERT's size with random weights and for the
-real MiniLM, texts a second of ``encode_text`` on a shard of ISEAR, and of the limit: the plain forward loop of the same
+real MiniLM, texts a second of ``encode_text`` on a shard of ISEAR, and of the limit: the plain loop of the same
 module over texts sorted by length, padded to the longest of the batch and masked, a loop a core, best batch size.
 Medians of interleaved rounds; tokens are made beforehand for the limit, not for ours.
 """
