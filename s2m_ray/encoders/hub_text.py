@@ -109,11 +109,8 @@ class HubTextEncoder:
         """One float32 vector per text."""
         if not texts:
             return np.empty((0, self.dim), np.float32)
-        rows = [
-            torch.tensor(self._tokenizer(text, truncation=True, max_length=self._limit)["input_ids"])
-            for text in texts
-        ]
-        return self._run(rows, BATCH_TOKENS)
+        tokens = self._tokenizer(list(texts), truncation=True, max_length=self._limit)["input_ids"]
+        return self._run([torch.tensor(row) for row in tokens], BATCH_TOKENS)
 
 
 def load_fine_tuned(model: nn.Module, path: Path) -> None:
