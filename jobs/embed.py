@@ -20,7 +20,7 @@ from s2m_ray.plan import Plan, compare, read_plan
 from s2m_ray.progress import Progress, Silent
 from s2m_ray.store import HEADER, ROWS, changed, done_shards, rejects_path, reopen, seal, shard_path, write_rows
 
-ROW_BYTES = 300  # of a row beside its vector, measured on RAVDESS; for the check of the space that is left
+ROW_BYTES = 1400  # of a row beside its vector, measured on RAVDESS, 41 items a shard; for the check of free space
 
 
 @dataclass(frozen=True)

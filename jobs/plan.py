@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.compute as pc
-from pyarrow.fs import FileSystem
 
 from jobs import embed
 from s2m_ray.config import EmbedConfig
+from s2m_ray.errors import StoreError
 from s2m_ray.files import write_json
 from s2m_ray.manifest import read_manifest, write_manifest
+from s2m_ray.place import Remote
 from s2m_ray.plan import Plan, predict, to_dict
 from s2m_ray.progress import Progress
 from s2m_ray.seeds import rng
@@ -61,7 +62,6 @@ def _fetch_s(uris: list[str]) -> float:
     elsewhere = [uri for uri in uris if "://" in uri]
     started = time.perf_counter()
     for uri in elsewhere:
-        with suppress(OSError, ValueError):  # a reject
-            filesystem, path = FileSystem.from_uri(uri)
-            filesystem.open_input_file(path).read()
+        with suppress(OSError, StoreError):  # a reject
+            Remote(uri).read_bytes()
     return time.perf_counter() - started if elsewhere else 0.0
