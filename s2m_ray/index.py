@@ -14,6 +14,8 @@ from concurrent.futures import Executor
 
 import faiss
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float, Float32, Int, Int64, UInt64
 from numpy import ndarray
 
@@ -69,9 +71,10 @@ def tolerance(
     return np.asarray((dim + 4) * 2.0**-digits * 1.01 * (1 if digits == 24 else 2) * lengths * longest)
 
 
-def places(item_ids: Sequence[str] | ndarray) -> Int64[ndarray, " gallery"]:
+def places(item_ids: pa.ChunkedArray | Sequence[str]) -> Int64[ndarray, " gallery"]:
     """Position of each id among all, compared as text."""
-    order = np.argsort(np.asarray(item_ids), kind="stable")
+    column = item_ids if isinstance(item_ids, pa.ChunkedArray) else pa.chunked_array([pa.array(item_ids)])
+    order = pc.sort_indices(column.cast(pa.string())).to_numpy().astype(np.int64)
     found = np.empty(len(order), dtype=np.int64)
     found[order] = np.arange(len(order))
     return found

@@ -22,7 +22,7 @@ from s2m_ray.store import Store
 from s2m_ray.train import fit
 
 SEEDS = (3, 0)
-NAMES = ("P@5", "MRR", "nDCG@5")
+NAMES = ("P@5", "recall@5", "MRR", "nDCG@5", "mAP", "R-precision")
 QUERIES, GALLERY = toy("speech", "test", 14), toy("music", "test", 11)
 
 
@@ -74,7 +74,12 @@ def by_hand(ranked: list[str], emotion: str, k: int = 5) -> dict[str, float]:
         return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(row[:k], start=1))
 
     hits = sum(found == emotion for found in ranked[:k])
-    return {"P@5": hits / k, "MRR": 1 / first, "nDCG@5": dcg(gains) / dcg(sorted(gains, reverse=True))}
+    ranks = [rank for rank, found in enumerate(ranked, start=1) if found == emotion]
+    return {
+        "P@5": hits / k, "MRR": 1 / first, "nDCG@5": dcg(gains) / dcg(sorted(gains, reverse=True)),
+        "recall@5": hits / len(ranks), "mAP": sum((i + 1) / rank for i, rank in enumerate(ranks)) / len(ranks),
+        "R-precision": sum(found == emotion for found in ranked[: len(ranks)]) / len(ranks),
+    }  # fmt: skip
 
 
 def test_header_keeps_the_contract(folder: Path) -> None:
