@@ -43,8 +43,9 @@ def vectors(emotions: np.ndarray, *, near: float, draw: int) -> np.ndarray:
 
 def store(modality: str, count: int, *, near: float, draw: int) -> tuple[Store, np.ndarray]:
     emotions = np.random.default_rng(draw).integers(len(AUDIOSET_MOOD), size=count)
+    order = np.random.default_rng(draw).permutation(count)
     items = pa.table({
-        "item_id": pa.array([f"{modality}-{number:08d}" for number in np.random.default_rng(draw).permutation(count)]),
+        "item_id": pa.array([f"{modality}-{number:08d}" for number in order]),
         "emotion": pa.DictionaryArray.from_arrays(pa.array(emotions), list(AUDIOSET_MOOD)).cast(pa.string()),
         "split": pa.array(["test"] * count),
     })  # fmt: skip

@@ -1,4 +1,4 @@
-"""Checkpoint (or none) and two stores -> evaluation, in this process or with the gallery shared out over a cluster."""
+"""Checkpoint (or none) and two stores -> evaluation, here or with the gallery shared out over a cluster."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -37,7 +37,7 @@ def run(cfg: EvalConfig) -> dict[str, Any]:
             from jobs.session import ray_session
 
             session.enter_context(ray_session(cfg.resources))
-            return _Workers(search, cfg.resources)
+            return Workers(search, cfg.resources)
 
         return evaluate(
             queries, gallery, checkpoint,
@@ -46,7 +46,7 @@ def run(cfg: EvalConfig) -> dict[str, Any]:
         )  # fmt: skip
 
 
-class _Workers:
+class Workers:
     """Parts in the workers of a Ray cluster, each of which keeps its joint vectors between questions."""
 
     def __init__(self, search: Search, resources: ResourceConfig) -> None:

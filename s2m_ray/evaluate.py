@@ -153,7 +153,7 @@ def _averages(
     scored: Scored, emotions: ndarray, label_map: Mapping[str, str], bootstrap: int
 ) -> dict[str, dict[str, Any]]:
     """Over all queries, over those of each emotion, and (``macro``) the mean over emotions of the latter."""
-    per_emotion = {
+    per_emotion: dict[str, dict[str, Any]] = {
         emotion: {
             "queries": int((emotions == emotion).sum()),
             "target": label_map[emotion],
@@ -166,7 +166,7 @@ def _averages(
     }
     overall: dict[str, Any] = {}
     for name, value in scored.values.items():
-        parts: list[Any] = [part["metrics"][name] for part in per_emotion.values()]
+        parts = [part["metrics"][name] for part in per_emotion.values()]
         overall[name] = summary(value, scored.floors[name]) | {
             "ci95": bootstrap_interval(value, resamples=bootstrap, use=name),
             "macro": float(np.mean([part["mean"] for part in parts])),
@@ -179,7 +179,7 @@ def _left_out(metric_set: str, pairs: int) -> dict[str, str]:
     why = (
         "metrics=first was asked for"
         if metric_set == "first"
-        else f"{pairs} pairs of queries and music, over all seeds: above {FULL_PAIRS}; --set metrics=all computes them"
+        else f"{pairs} pairs of queries and music, over all seeds: above {FULL_PAIRS}; --metrics all computes them"
     )
     return dict.fromkeys(FULL, why)
 

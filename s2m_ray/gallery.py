@@ -191,13 +191,10 @@ class _Opened:
     """A Parquet file for the time of a block of code."""
 
     def __init__(self, path: Place) -> None:
-        self._source = path.open() if isinstance(path, Remote) else path
+        self._source = path.open() if isinstance(path, Remote) else path.open("rb")
 
     def __enter__(self) -> Any:
-        self._file = pq.ParquetFile(self._source, buffer_size=BUFFER_BYTES)
-        return self._file
+        return pq.ParquetFile(self._source, buffer_size=BUFFER_BYTES)
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        if not hasattr(self._source, "parts"):  # a stream, not a path
-            self._source.close()
+        self._source.close()

@@ -1,9 +1,9 @@
 """Exact search in a total order: by score, then by id, whatever finds the candidates.
 
-The **score** of two vectors is their inner product, summed in float64 in one fixed order and rounded to float32. FAISS
-(on CPUs or GPUs) and BLAS sum in orders of their own, which depend on the sizes of their arguments; so they only
-propose: what lies within their rounding error (:func:`tolerance`) of a decision is scored again here. Results are
-therefore equal bit by bit for every division of queries and gallery, every number of threads and every device.
+The **score** of two vectors is their inner product, summed in float64 in one fixed order and rounded to float32. What
+FAISS (on CPUs or GPUs) and BLAS compute depends on the sizes of their arguments, so they only propose: what lies
+within their rounding error (:func:`tolerance`) of a decision is scored again here. Results are therefore equal bit by
+bit for every division of queries and gallery, every number of threads and every device.
 
 A **key** is an item's position in a query's total order as one number, to be sorted ascending: its score in the upper
 32 bits, in the lower its **place**, which is the position of its ``item_id`` among those of the gallery.
@@ -50,7 +50,7 @@ def scores(
     error = tolerance(queries, gallery, digits=53)[:, None]
     low = (product - error).astype(np.float32)
     product += error
-    doubtful = np.nonzero(low != product.astype(np.float32))
+    doubtful = np.divmod(np.flatnonzero(low != product.astype(np.float32)), len(gallery) or 1)
     low[doubtful] = score(queries, gallery, doubtful)
     return low
 

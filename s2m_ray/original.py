@@ -27,4 +27,3 @@ def tied_gains(
     averaged = np.einsum("qij,qj->qi", is_same, gains) / is_same.sum(axis=2)
     last = (tied * emotion_gains).sum(axis=1) / tied.sum(axis=1)
     return np.where(scores == scores[:, -1:], last[:, None], averaged)
-

@@ -66,7 +66,9 @@ class Qrels:
     counts: Int[ndarray, " points"]  # how many items stand there
 
     @classmethod
-    def of(cls, queries: Store, gallery: Store | Gallery, label_map: Mapping[str, str], *, own: bool = True) -> "Qrels":
+    def of(
+        cls, queries: Store, gallery: Store | Gallery, label_map: Mapping[str, str], *, own: bool = True
+    ) -> "Qrels":
         """Relevance of labelled items.
 
         Args:
