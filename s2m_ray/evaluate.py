@@ -18,8 +18,9 @@ from s2m_ray.emotion import max_map
 from s2m_ray.errors import EvaluationError
 from s2m_ray.files import replacing, versions, write_json
 from s2m_ray.index import rank
+from s2m_ray.leakage import find_leaks
 from s2m_ray.relevance import gains, hits
-from s2m_ray.stats import bootstrap_interval, summary
+from s2m_ray.stats import intervals, summary
 from s2m_ray.store import Store
 
 HEADER = "evaluation.json"
@@ -102,11 +103,13 @@ def evaluate(
         "gallery": len(gallery.vectors),
         "seeds": list(joint.seeds),
         "synthetic": "synth" in {*queries.column("corpus"), *gallery.column("corpus")},
+        "warnings": find_leaks(checkpoint.path if checkpoint else None, queries, gallery),
         "label_map": label_map,
         "speech": _describe(queries),
         "music": _describe(gallery),
         "metrics": {
-            name: summary(value, floors[name]) | {"ci95": bootstrap_interval(value, resamples=bootstrap, use=name)}
+            name: summary(value, floors[name])
+            | intervals(value, queries.column("speaker"), resamples=bootstrap, use=name)
             for name, value in stacked.items()
         },
         "per_emotion": {
