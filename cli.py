@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -313,34 +313,108 @@ def train(
 
 @app.command()
 def evaluate(
-    speech: Annotated[str, typer.Option(help="Store of the queries; a path or a URI.")],
-    music: Annotated[str, typer.Option(help="Store of the gallery.")],
-    out: Annotated[Path, typer.Option(help="Evaluation folder to write.")],
-    model: Annotated[
-        Path | None, typer.Argument(metavar="[MODEL_DIR]", help="Checkpoint; none: the stores share a space.")
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[MODEL_DIR]",
+            help="Checkpoint; none: the stores share a space. With --compare: more of these.",
+        ),
+    ] = None,
+    speech: Annotated[str | None, typer.Option(help="Store of the queries; a path or a URI.")] = None,
+    music: Annotated[str | None, typer.Option(help="Store of the gallery.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Evaluation folder to write. With --compare: for compare.json, .md, .csv."),
     ] = None,
     speech_text: Annotated[str | None, typer.Option(help="For a model of fusion: the words' store.")] = None,
     split: Annotated[str | None, typer.Option(help="train, valid or test (default).")] = None,
     k: Annotated[int | None, typer.Option(min=1, help="Cut-off rank.")] = None,
+    trec: Annotated[
+        bool | None, typer.Option("--trec", help="Write run-SEED.trec and qrels for trec_eval or ir-measures too.")
+    ] = None,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="A B...", help="Instead: test finished evaluations against each other, query by query."),
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Of --compare's test: speaker (default where known) or query.")
+    ] = None,
+    metrics: Annotated[str | None, typer.Option(help="Of --compare: P@5,MRR,...; default all.")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Rank the music for each speech query and score it: P@k, MRR, nDCG@k beside the random floor."""
-    from s2m_ray.config import EvalConfig, load
+    """Rank the music for each speech query and score it: P@k, MRR, nDCG@k beside the random floor.
 
+    Or, with --compare A B, test finished evaluations against each other.
+    """
+    options = {"speech": speech, "music": music, "speech-text": speech_text, "split": split, "k": k, "trec": trec,
+               "config": config, "set": settings}  # fmt: skip
+    if compare:
+        refuse_beside("--compare", options)
+        compare_evaluations([*compare, *(folders or ())], unit, metrics, out, as_json)
+        return
+    refuse_without("--compare", {"unit": unit, "metrics": metrics})
+    from s2m_ray.config import EvalConfig, load
+    from s2m_ray.errors import ConfigError
+
+    model, *others = folders or (None,)
+    if others:
+        raise ConfigError(
+            f"evaluate: '{others[0]}' beside '{model}', expected one MODEL_DIR; to compare: --compare A B"
+        )
     cfg = load(
         EvalConfig, config, settings or (), speech=speech, speech_text=speech_text, music=music, out=out, model=model,
-        split=split, k=k,
+        split=split, k=k, trec=trec,
     )  # fmt: skip
     from jobs.evaluate import run
 
     result = run(cfg)
+    for warning in result["warnings"]:
+        say(f"{cfg.out}: warning: {warning['text']}")
     give(
         as_json,
-        {"evaluation": out, **result},
-        f"{metrics_table({model.name if model else 'no model': result})}",
+        {"evaluation": cfg.out, **result},
+        f"{metrics_table({cfg.model.name if cfg.model else 'no model': result})}",
     )
+
+
+def refuse_beside(option: str, others: Mapping[str, object]) -> None:
+    """An option that stands for itself beside others is a wrong call."""
+    from s2m_ray.errors import ConfigError
+
+    given = [f"--{name}" for name, value in others.items() if value not in (None, [], ())]
+    if given:
+        raise ConfigError(
+            f"{option}: takes finished evaluations alone, found {', '.join(given)}; score first, then compare"
+        )
+
+
+def refuse_without(option: str, others: Mapping[str, object]) -> None:
+    """Options that mean nothing without another one are a wrong call."""
+    from s2m_ray.errors import ConfigError
+
+    given = [f"--{name}" for name, value in others.items() if value is not None]
+    if given:
+        raise ConfigError(f"{', '.join(given)}: only with {option}")
+
+
+def compare_evaluations(
+    folders: list[Path], unit: str | None, metrics: str | None, out: Path | None, as_json: bool
+) -> None:
+    """Test finished evaluations against each other and print what was found."""
+    from s2m_ray.compare import as_unit, difference_rows, mean_rows, method_note, to_dict, verdicts, write_comparison
+    from s2m_ray.compare import compare as compare_
+    from s2m_ray.scores import read_evaluations
+
+    chosen = metrics.split(",") if metrics else None
+    found = compare_(read_evaluations(folders), unit=as_unit(unit), metrics=chosen)
+    if out:
+        write_comparison(found, out)
+    text = "\n\n".join(
+        [table(mean_rows(found)), table(difference_rows(found)), "\n".join(verdicts(found)), method_note(found)]
+    )
+    give(as_json, to_dict(found), text)
 
 
 @app.command()

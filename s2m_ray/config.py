@@ -217,7 +217,8 @@ class EvalConfig:
     split: Split = "test"
     k: int = 5
     depth: int = 20  # ranks kept in run.parquet
-    bootstrap: int = 1000  # resamples of the queries behind ci95
+    bootstrap: int = 1000  # resamples behind ci95 and ci95_speakers_seeds
+    trec: bool = False  # write run and qrels as TREC files too; changes no number
 
     def __post_init__(self) -> None:
         _take_places(self, "speech", "music", "speech_text")
