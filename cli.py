@@ -417,6 +417,34 @@ def compare_evaluations(
     give(as_json, to_dict(found), text)
 
 
+@app.command("table")
+def result_table(
+    runs: Annotated[list[Path], typer.Argument(help="Evaluation folders, or folders above them.")],
+    metrics: Annotated[str, typer.Option(help="Columns.")] = "P@5,MRR,nDCG@5",
+    form: Annotated[str, typer.Option("--format", help="markdown, latex or csv (a line a cell).")] = "markdown",
+    published: Annotated[
+        bool, typer.Option(help="Rows of the papers beside ours: same method, modality and speech corpus.")
+    ] = True,
+    unit: Annotated[
+        str | None, typer.Option(help="Of the test behind bold: speaker (default where known) or query.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; none: to print.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print evaluations as the table of a paper: method x modality x corpus, mean ± std, random floor."""
+    from s2m_ray.compare import as_unit
+    from s2m_ray.files import replacing
+    from s2m_ray.table import build_table, record_rows, render_table
+
+    found = build_table(runs, metrics=metrics.split(","), published=published, unit=as_unit(unit))
+    text = render_table(found, form)
+    if out:
+        with replacing(out) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    records = {"caption": found.caption, "notes": found.notes, "cells": record_rows(found)}
+    give(as_json, records | ({"table": out} if out else {}), str(out) if out else text.rstrip())
+
+
 @app.command()
 def report(
     directory: Annotated[Path, typer.Argument(help="Folder with one or more evaluations below it.")],

@@ -70,6 +70,11 @@ class Comparison:
     why_unit: str
     differences: tuple[Difference, ...]
 
+    def wins(self, name: str, metric: str) -> bool:
+        """Whether a method is shown to be better than each other one."""
+        pairs = [d for d in self.differences if d.metric == metric and name in (d.first, d.second)]
+        return all(d.real and (d.difference > 0) == (d.second == name) for d in pairs)
+
     def pair(self, first: str, second: str) -> list[Difference]:
         """Differences of one pair."""
         return [d for d in self.differences if (d.first, d.second) == (first, second)]
@@ -242,8 +247,8 @@ def method_note(comparison: Comparison) -> str:
         f"{len(first.query_ids)} queries x {first.header['gallery']} music items. Means ± sample deviation over "
         f"seeds. p: paired sign-flip test, two-sided, over {units} ({comparison.why_unit}), {signs}, a query's value "
         f"being its mean over seeds; Holm's correction over all {len(comparison.differences)} rows. Interval: "
-        f"bootstrap over {comparison.unit} x seed. d_z: mean over deviation of the queries' differences (Cohen); d_w: "
-        "share of queries that are better minus share worse (Cliff). Real: Holm p up to "
+        f"bootstrap over {comparison.unit} x seed. d_z: mean over deviation of the queries' differences (Cohen); "
+        "d_w: share of queries that are better minus share worse (Cliff). Real: Holm p up to "
         f"{ALPHA} and an interval without 0."
     )
 
