@@ -15,6 +15,7 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
 from s2m_ray.errors import EvaluationError
 from s2m_ray.report.clips import EXCERPT_S, Shelf
+from s2m_ray.report.paired import paired, tasks
 from s2m_ray.report.projection import MAP_SIZE, PLANE_MARGIN, PLANE_SIZE, joint_map, plane
 from s2m_ray.seeds import rng
 
@@ -140,7 +141,8 @@ def render(results: Sequence[Result], *, queries_per_emotion: int, seed: int) ->
     )  # fmt: skip
     environment.filters |= {"number": number, "flat": flat, "words": words}
     return environment.get_template("page.html").render(
-        results=results, shown=shown, marked=marked(results), panels=panels, queries=queries, styles=styles,
+        results=results, comparisons=paired(results),
+        shown=shown, marked=marked(results), panels=panels, queries=queries, styles=styles,
         planes=[plane(label_map) for label_map in islice(maps.values(), MAX_PANELS)],
         colours=list(COLOURS.values()),
         metrics=list(dict.fromkeys(name for r in results for name in r.header["metrics"])),
@@ -194,15 +196,8 @@ def drawn(result: Result, *, seed: int) -> dict[str, Any]:
 
 def marked(results: Sequence[Result]) -> set[tuple[str, str]]:
     """(evaluation, metric) with the best mean of its task; a task alone in the table has no best."""
-    tasks: dict[str, list[Result]] = {}
-    for result in results:
-        header = result.header
-        task = [header["queries"], header["gallery"], header["label_map"]]
-        sides = [header.get("speech") or {}, header.get("music") or {}]
-        task += [[side.get(key) for key in ("corpus", "split")] for side in sides]
-        tasks.setdefault(json.dumps(task, sort_keys=True), []).append(result)
     best: set[tuple[str, str]] = set()
-    for task in (group for group in tasks.values() if len(group) > 1):
+    for task in (group for group in tasks(results) if len(group) > 1):
         for metric in dict.fromkeys(name for result in task for name in result.header["metrics"]):
             means = [(result.header["metrics"].get(metric, {}).get("mean"), result.name) for result in task]
             means = [(mean, name) for mean, name in means if number(mean) != NOTHING]
