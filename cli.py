@@ -360,9 +360,10 @@ def evaluate(
 
     model, *others = folders or (None,)
     if others:
-        raise ConfigError(
-            f"evaluate: '{others[0]}' beside '{model}', expected one MODEL_DIR; to compare: --compare A B"
-        )
+        raise ConfigError(f"'{others[0]}' beside '{model}', expected one MODEL_DIR; to compare them: --compare A B")
+    lacking = [name for name, value in (("speech", speech), ("music", music), ("out", out)) if value is None]
+    if lacking and not (config or settings):
+        raise ConfigError(f"Missing option '--{lacking[0]}'; see --help, or --compare A B for finished evaluations")
     cfg = load(
         EvalConfig, config, settings or (), speech=speech, speech_text=speech_text, music=music, out=out, model=model,
         split=split, k=k, trec=trec,
@@ -372,6 +373,8 @@ def evaluate(
     result = run(cfg)
     for warning in result["warnings"]:
         say(f"{cfg.out}: warning: {warning['text']}")
+    if cfg.trec:
+        say(f"{cfg.out}: run-*.trec, qrels.trec and qrels-graded.trec are written; trec.json tells how to read them")
     give(
         as_json,
         {"evaluation": cfg.out, **result},

@@ -289,11 +289,13 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
     tables = (markdown_table(mean_rows(comparison)), markdown_table(difference_rows(comparison)))
     with replacing(out / "compare.md") as temporary:
         temporary.write_text("\n".join([*tables, words, "", method_note(comparison), ""]))
-    flat = [asdict(d) | {"real": d.real} for d in comparison.differences]
-    flat = [{"low": d["interval"][0], "high": d["interval"][1]} | d for d in flat]
-    names = [name for name in flat[0] if name != "interval"]
+    names = ["first", "second", "metric", "queries", "difference", "low", "high", "p", "p_holm", "d_z", "d_w", "real"]
+    rows = [
+        [d.first, d.second, d.metric, d.queries, d.difference, *d.interval, d.p, d.p_holm, d.d_z, d.d_w, d.real]
+        for d in comparison.differences
+    ]
     with replacing(out / "compare.csv") as temporary:
-        temporary.write_text(csv_table([names, *([d[name] for name in names] for d in flat)]))
+        temporary.write_text(csv_table([names, *rows]))
     write_json(out / "compare.json", to_dict(comparison))
 
 

@@ -167,7 +167,7 @@ def _read(folder: Path, name: str) -> Evaluation:
     ids = table["query_id"].to_pylist()
     if count == 0 or ids != ids[:count] * len(seeds) or len(set(ids)) != count:
         raise EvaluationError(
-            f"{path}: expected a row for each of {header['queries']} queries and {len(seeds)} seeds"
+            f"{path}: expected one row for each of {header['queries']} queries and {len(seeds)} seeds"
         )
     values = {
         field.name: np.asarray(table[field.name].to_numpy(), dtype=np.float64).reshape(len(seeds), count)

@@ -7,7 +7,7 @@ from pathlib import Path
 from s2m_ray.compare import ALPHA, NOUNS, Unit, compare
 from s2m_ray.errors import ConfigError, EvaluationError
 from s2m_ray.markup import csv_table, latex_table, markdown_table
-from s2m_ray.published import Published, read_published
+from s2m_ray.published import read_published
 from s2m_ray.scores import Evaluation, find_folders, read_evaluations
 
 METRICS = ("P@5", "MRR", "nDCG@5")  # of the paper
@@ -57,7 +57,7 @@ class Row:
     method: str
     modality: str
     values: Values
-    note: str = ""  # source and caveats of a published row
+    notes: tuple[str, ...] = ()  # sources and caveats of a published row
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ def build_table(
     rows: list[Row] = []
     for (method, modality), members in sorted(_members(evaluations).items(), key=_in_order):
         own = Row("own", method, modality, _values(members, metrics, best))
-        rows.append(own)
-        rows += [row for p in read_published() if published and (row := _beside(p, method_of(members[0])[0], own))]
+        rows += [own, *(_beside(own, method_of(members[0])[0]) if published else ())]
     floors = {
         (task_of(e), name): Value(e.header["metrics"][name]["floor"], None)
         for e in evaluations
@@ -101,7 +100,7 @@ def build_table(
     }
     rows.append(Row("floor", "random ranking", NOTHING, floors))
     caption = _caption(evaluations, bool(best), any(row.kind == "published" for row in rows))
-    notes += [f"Published: {note}" for note in dict.fromkeys(row.note for row in rows if row.note)]
+    notes += dict.fromkeys(note for row in rows for note in row.notes)
     tasks = tuple(dict.fromkeys(map(task_of, evaluations)))
     return ResultTable(tasks, tuple(metrics), tuple(rows), caption, tuple(notes))
 
@@ -171,7 +170,7 @@ def record_rows(table: ResultTable) -> list[dict[str, object]]:
         {
             "kind": row.kind, "method": row.method, "modality": row.modality, "speech": task.speech,
             "music": task.music, "split": task.split, "queries": task.queries, "gallery": task.gallery,
-            "metric": metric, "mean": value.mean, "std": value.std, "best": value.best, "note": row.note,
+            "metric": metric, "mean": value.mean, "std": value.std, "best": value.best, "note": " ".join(row.notes),
         }
         for row in table.rows
         for (task, metric), value in row.values.items()
@@ -223,16 +222,21 @@ def _values(members: Sequence[Evaluation], metrics: Sequence[str], best: set[tup
     }  # fmt: skip
 
 
-def _beside(published: Published, method: str, own: Row) -> Row | None:
-    """The published row in our columns, if it is of the same method, modality and corpus."""
-    if (published.method, published.modality) != (method, own.modality):
-        return None
-    values = {
-        (task, metric): Value(*published.values[metric], digits=published.digits)
-        for task, metric in own.values
-        if task.speech == published.speech and metric in published.values
-    }
-    return Row("published", f"{method}, published", own.modality, values, published.note) if values else None
+def _beside(own: Row, method: str) -> list[Row]:
+    """A row of what is published of the same method, modality and corpora, in our columns; none if nothing is."""
+    values, notes = {}, []
+    for published in read_published():
+        if (published.method, published.modality) != (method, own.modality):
+            continue
+        found = {
+            (task, metric): Value(*published.values[metric], digits=published.digits)
+            for task, metric in own.values
+            if task.speech == published.speech and metric in published.values
+        }
+        if found:
+            values |= found
+            notes.append(f"Published, {published.speech}: {published.note}")
+    return [Row("published", f"{method}, published", own.modality, values, tuple(notes))] if values else []
 
 
 def _caption(evaluations: Sequence[Evaluation], any_best: bool, any_published: bool) -> str:

@@ -50,7 +50,7 @@ def unescape_id(escaped: str) -> str:
 
 def write_trec(folder: Path, queries: Store, gallery: Store, label_map: Mapping[str, str]) -> None:
     """Write the files beside ``run.parquet``, each whole or not there, in chunks of bounded memory."""
-    seeds = _write_runs(folder)
+    seeds, depth = _write_runs(folder)
     lines = dict.fromkeys((QRELS, GRADED), 0)
     for name in lines:
         with replacing(folder / name) as temporary, temporary.open("w", encoding="utf-8") as file:
@@ -59,6 +59,7 @@ def write_trec(folder: Path, queries: Store, gallery: Store, label_map: Mapping[
                 lines[name] += line.count("\n")
     header: dict[str, Any] = {
         "runs": [f"run-{seed}.trec" for seed in seeds],
+        "depth": f"{depth} of {len(gallery.vectors)} ranks; a first hit further down counts 0 in a tool's MRR",
         "qrels": {name: {"lines": count, "scale": GRADES if name == GRADED else 1} for name, count in lines.items()},
         "gain": "linear; relevance = round(scale * valence-arousal similarity)",
         "ids": "white space, control characters and % as %XX of UTF-8",
@@ -100,22 +101,23 @@ def _from_ordered(keys: Int[ndarray, " rows"]) -> ndarray:
     return np.where(keys >= 0, magnitude, -magnitude)
 
 
-def _write_runs(folder: Path) -> list[int]:
-    """A file a seed from ``run.parquet``, whose rows come seed by seed, query by query, rank by rank."""
-    seeds: list[int] = []
-    for seed in _seeds(folder / "run.parquet"):
+def _write_runs(folder: Path) -> tuple[list[int], int]:
+    """A file a seed from ``run.parquet``, whose rows come seed by seed, query by query, rank by rank.
+
+    Returns:
+        The seeds, and the number of ranks.
+    """
+    source = folder / "run.parquet"
+    seeds, depth = [], 0
+    for batch in pq.ParquetFile(source).iter_batches(ROWS, columns=["seed", "rank"]):
+        seeds += batch["seed"].unique().to_pylist()
+        depth = max(depth, pc.max(batch["rank"]).as_py() or 0)
+    seeds = list(dict.fromkeys(seeds))
+    for seed in seeds:
         with replacing(folder / f"run-{seed}.trec") as temporary, temporary.open("w", encoding="utf-8") as file:
-            for table in _whole_queries(folder / "run.parquet", seed):
+            for table in _whole_queries(source, seed):
                 file.write(_run_text(table))
-        seeds.append(seed)
-    return seeds
-
-
-def _seeds(path: Path) -> list[int]:
-    found: dict[int, None] = {}
-    for batch in pq.ParquetFile(path).iter_batches(ROWS, columns=["seed"]):
-        found |= dict.fromkeys(batch["seed"].unique().to_pylist())
-    return list(found)
+    return seeds, depth
 
 
 def _whole_queries(path: Path, seed: int) -> Iterator[pa.Table]:
