@@ -224,7 +224,8 @@ def _values(members: Sequence[Evaluation], metrics: Sequence[str], best: set[tup
 
 def _beside(own: Row, method: str) -> list[Row]:
     """A row of what is published of the same method, modality and corpora, in our columns; none if nothing is."""
-    values, notes = {}, []
+    values: dict[tuple[Task, str], Value] = {}
+    notes = []
     for published in read_published():
         if (published.method, published.modality) != (method, own.modality):
             continue

@@ -92,6 +92,7 @@ def test_header_keeps_the_contract(folder: Path) -> None:
         low, high = metric["ci95"]
         assert 0 <= low <= metric["mean"] <= high <= 1
         assert low < high
+        assert metric["ci95_speakers_seeds"][0] < metric["mean"] < metric["ci95_speakers_seeds"][1]
     assert set(header["per_emotion"]) == {"angry", "happy", "sad"}
     # of 14 queries in turn: angry 5, happy 5, sad 4
     assert {name: part["queries"] for name, part in header["per_emotion"].items()} == {
@@ -102,6 +103,8 @@ def test_header_keeps_the_contract(folder: Path) -> None:
     assert header["config"] == {"evaluate": {"split": "test"}, "model": {"dim": 4}, "loss": {"margin": 0.4}}
     assert header["label_map"] == {"angry": "angry", "happy": "happy", "sad": "sad"}
     assert header["synthetic"] is False
+    (warning,) = header["warnings"]  # this checkpoint was sealed without a record
+    assert warning["kind"] == "unknown"
 
 
 def test_metrics_of_the_first_seed_follow_from_the_joint_vectors(folder: Path) -> None:
@@ -280,3 +283,6 @@ def test_job_scores_foreign_files_without_a_model(tmp_path: Path) -> None:
     header = run(config)
     assert (header["queries"], header["gallery"]) == (14, 11)
     assert header["speech"]["encoder"] == "foreign"
+    assert header["warnings"] == []
+    assert header["metrics"]["MRR"]["ci95_speakers_seeds"] is None
+    assert header["metrics"]["MRR"]["ci95_speakers_seeds_missing"] == "14 of 14 queries have no speaker"
