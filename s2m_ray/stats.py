@@ -104,17 +104,16 @@ def difference_interval(
     Args:
         same_seeds: The rows of both belong to the same seeds, which are then drawn in pairs.
     """
+    if same_seeds:
+        return hierarchical_interval(second - first, units, resamples=resamples, use=use, level=level)
     stream = rng(0, "bootstrap", "difference", use)
-    draws = [_all_draws(stream, len(first), resamples)]
-    draws.append(draws[0] if same_seeds else _all_draws(stream, len(second), resamples))
-    sides = [_by_unit(values, units) for values in (first, second)]
-    found = []
-    for at, drawn in _numbered(_draws(stream, len(sides[0][1]), resamples)):
-        of_first, of_second = (
-            _crossed(sums, seeds[at : at + len(drawn)], drawn, sizes)
-            for (sums, sizes), seeds in zip(sides, draws, strict=True)
-        )
-        found.append(of_second - of_first)
+    of_first, of_second = (_all_draws(stream, len(values), resamples) for values in (first, second))
+    (sums, sizes), (others, _) = (_by_unit(values, units) for values in (first, second))
+    found = [
+        _crossed(others, of_second[at : at + len(drawn)], drawn, sizes)
+        - _crossed(sums, of_first[at : at + len(drawn)], drawn, sizes)
+        for at, drawn in _numbered(_draws(stream, len(sizes), resamples))
+    ]
     return _percentiles(np.concatenate(found), level)
 
 
@@ -225,8 +224,8 @@ def _crossed(
     sizes: Int[ndarray, " units"],
 ) -> Float[ndarray, " chunk"]:  # fmt: skip
     """Mean over the queries of the drawn units and over the drawn seeds."""
-    totals = ((by_seed @ sums) * by_unit).sum(axis=1)
-    return np.asarray(totals / (len(sums) * (by_unit @ sizes)))
+    drawn = by_unit.astype(np.float64) @ np.vstack([sums, sizes]).T
+    return np.asarray((drawn[:, :-1] * by_seed).sum(axis=1) / (len(sums) * drawn[:, -1]))
 
 
 def _percentiles(means: Float[ndarray, " resamples"], level: float) -> tuple[float, float]:
