@@ -247,6 +247,8 @@ def _caption(evaluations: Sequence[Evaluation], any_best: bool, any_published: b
         f"Speech → music, split, queries × gallery: {tasks}. Mean ± sample deviation over "
         f"{' or '.join(map(str, seeds))} seed{'s' if seeds != [1] else ''}; last row: the value of a random ranking."
     )
+    if any(e.header.get("synthetic") for e in evaluations):
+        text += " The corpus synth is SYNTHETIC: it shows that the path works, not how well it does on real audio."
     if any_best:
         text += (
             " Bold: shown to be better than each other method of the column (paired sign-flip test with Holm's "

@@ -132,6 +132,11 @@ def test_formats(tmp_path: Path):
         build_table([tmp_path], metrics=["P@7"])
 
 
+def test_a_synthetic_corpus_is_called_so(tmp_path: Path):
+    assert "SYNTHETIC" not in build_table([method(tmp_path / "a", 0.0)]).caption
+    assert "SYNTHETIC" in build_table([method(tmp_path / "b", 0.0, synthetic=True)]).caption
+
+
 def test_published_numbers():
     rows = read_published()
     assert len(rows) == 27 + 10
