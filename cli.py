@@ -329,6 +329,17 @@ def evaluate(
     speech_text: Annotated[str | None, typer.Option(help="For a model of fusion: the words' store.")] = None,
     split: Annotated[str | None, typer.Option(help="train, valid or test (default).")] = None,
     k: Annotated[int | None, typer.Option(min=1, help="Cut-off rank.")] = None,
+    metric_set: Annotated[
+        str | None, typer.Option(help="first: of the first ranks; all: also mAP, R-precision; auto (default).")
+    ] = None,
+    parity: Annotated[
+        bool | None, typer.Option("--parity", help="Only the metrics of the original code, as it defines them.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto (default), cpu or cuda: the same numbers.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Ray workers, a part of the gallery each; 0: this process, no Ray.")
+    ] = None,
+    address: Address = None,
     trec: Annotated[
         bool | None, typer.Option("--trec", help="Write run-SEED.trec and qrels for trec_eval or ir-measures too.")
     ] = None,
@@ -339,12 +350,12 @@ def evaluate(
     unit: Annotated[
         str | None, typer.Option(help="Of --compare's test: speaker (default where known) or query.")
     ] = None,
-    metrics: Annotated[str | None, typer.Option(help="Of --compare: P@5,MRR,...; default all.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Of --compare: P@5,MRR,...; default all they share.")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Rank the music for each speech query and score it: P@k, MRR, nDCG@k beside the random floor.
+    """Rank the music for each speech query and score it: P@k, recall@k, MRR, nDCG@k, mAP beside the random floor.
 
     Or, with --compare A B, test finished evaluations against each other.
     """
@@ -366,7 +377,8 @@ def evaluate(
         raise ConfigError(f"Missing option '--{lacking[0]}'; see --help, or --compare A B for finished evaluations")
     cfg = load(
         EvalConfig, config, settings or (), speech=speech, speech_text=speech_text, music=music, out=out, model=model,
-        split=split, k=k, trec=trec,
+        split=split, k=k, metric_set=metric_set, parity=parity, trec=trec,
+        resources__device=device, resources__workers=workers, resources__address=address,
     )  # fmt: skip
     from jobs.evaluate import run
 
@@ -375,6 +387,8 @@ def evaluate(
         say(f"{cfg.out}: warning: {warning['text']}")
     if cfg.trec:
         say(f"{cfg.out}: run-*.trec, qrels.trec and qrels-graded.trec are written; trec.json tells how to read them")
+    if result["left_out"]:
+        say(f"{cfg.out}: without {', '.join(result['left_out'])}: {next(iter(result['left_out'].values()))}")
     give(
         as_json,
         {"evaluation": cfg.out, **result},

@@ -50,14 +50,16 @@ class ResourceConfig:
     address: str = "local"  # Ray cluster; "local" starts one for this command, "auto" takes a running one
     workers: int = 0  # actors or training workers; 0 = as many as there are cores (or seeds)
     cpus_per_worker: float = 0.0  # 0 = one; for a worker of `embed` with a GPU an equal share of all, to decode with
-    gpus_per_worker: float = 0.0  # of `embed`; a worker without a share sees no GPU
+    gpus_per_worker: float = 0.0  # of `embed` and `evaluate`; a worker without a share sees no GPU
     batch_s: float = 120.0  # audio-seconds decoded at once by a worker: bounds its memory
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # that `evaluate` searches on; auto: all GPUs that there are
 
     def __post_init__(self) -> None:
         _check(self.workers >= 0, "resources.workers", self.workers, "0 (automatic) or more")
         _check(self.cpus_per_worker >= 0, "resources.cpus_per_worker", self.cpus_per_worker, "0 (automatic) or more")
         _check(self.gpus_per_worker >= 0, "resources.gpus_per_worker", self.gpus_per_worker, "0 or more")
         _check(0 < self.batch_s < float("inf"), "resources.batch_s", self.batch_s, "a value above 0, and finite")
+        _check(self.device in ("auto", "cpu", "cuda"), "resources.device", self.device, "auto, cpu or cuda")
 
     @property
     def cpus(self) -> float:
@@ -218,6 +220,9 @@ class EvalConfig:
     k: int = 5
     depth: int = 20  # ranks kept in run.parquet
     bootstrap: int = 1000  # resamples behind ci95 and ci95_speakers_seeds
+    metric_set: Literal["auto", "first", "all"] = "auto"  # all: with mAP and R-precision; auto: where that is quick
+    parity: bool = False  # only P@5, MRR and nDCG@5, as the original code defines them
+    resources: ResourceConfig = field(default_factory=ResourceConfig)  # workers=0: no Ray, but this process
     trec: bool = False  # write run and qrels as TREC files too; changes no number
 
     def __post_init__(self) -> None:
@@ -227,6 +232,8 @@ class EvalConfig:
         _check(self.k >= 1, "k", self.k, "at least 1")
         _check(self.depth >= self.k, "depth", self.depth, "at least k")
         _check(self.bootstrap >= 1, "bootstrap", self.bootstrap, "at least 1")
+        _check(self.metric_set in ("auto", "first", "all"), "metric_set", self.metric_set, "auto, first or all")
+        _check(not self.parity or self.k == 5, "k", self.k, "5 with parity")
 
 
 def _check_local(key: str, path: Path) -> None:

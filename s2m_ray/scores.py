@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Float
 from numpy import ndarray
@@ -18,6 +17,7 @@ from s2m_ray.files import read_json
 
 HEADER = "evaluation.json"  # written last by `s2m evaluate`: a folder without it is unfinished
 REQUIRED = ("queries", "gallery", "seeds", "label_map", "metrics")
+DIGEST = "items_sha256"  # of a side: all that relevance follows from; earlier versions wrote none
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,11 @@ def read_header(folder: Path) -> dict[str, Any]:
         raise EvaluationError(
             f"{folder / HEADER}: no {', '.join(missing)}, expected what `s2m evaluate` writes; was it edited?"
         )
+    if any(DIGEST not in (header.get(side) or {}) for side in ("speech", "music")):
+        raise EvaluationError(
+            f"{folder / HEADER}: no {DIGEST} of its speech and music; it is from an earlier version: evaluate again, "
+            "into another folder"
+        )
     return header
 
 
@@ -109,18 +114,20 @@ def refuse_unpaired(evaluations: Sequence[Evaluation]) -> None:
             *((f"{side} {key}", _side(first, side, key), _side(other, side, key))
               for side in ("speech", "music") for key in ("corpus", "split")),
             ("label map", first.header["label_map"], other.header["label_map"]),
+            ("parity", first.header.get("parity", False), other.header.get("parity", False)),
         ):  # fmt: skip
             if of_first != of_other:
                 raise _unpaired(first, other, f"{what} is {_short(of_other)}", _short(of_first))
-        for what, ids, others in (
-            ("queries", list(zip(first.query_ids, first.emotions, strict=True)),
-             list(zip(other.query_ids, other.emotions, strict=True))),
-            ("gallery", _gallery(first), _gallery(other)),
-        ):  # fmt: skip
-            if ids != others:
-                new = sorted(set(others) - set(ids)) or sorted(set(ids) - set(others))
-                example = f"; '{new[0][0]}' ({new[0][1]}) is in one only"
-                raise _unpaired(first, other, f"{what}: {len(others)} items", f"{len(ids)}{example}")
+        ids, others = (set(zip(e.query_ids, e.emotions, strict=True)) for e in (first, other))
+        if ids != others:
+            item_id, emotion = min(ids ^ others)
+            example = f"; '{item_id}' ({emotion}) is in one only"
+            raise _unpaired(first, other, f"queries: {len(others)} items", f"{len(ids)}{example}")
+        for what, side in (("queries", "speech"), ("gallery", "music")):
+            if _side(first, side, DIGEST) != _side(other, side, DIGEST):
+                count, expected = other.header[what], first.header[what]
+                alike = " with other ids, emotions or coordinates" if count == expected else ""
+                raise _unpaired(first, other, f"{what}: {count} items{alike}", str(expected))
 
 
 def _unpaired(first: Evaluation, other: Evaluation, found: str, expected: str) -> EvaluationError:
@@ -139,16 +146,9 @@ def _short(value: Any) -> str:
     return text if len(text) <= 160 else text[:160] + "..."
 
 
-def _gallery(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Sorted ids and emotions of the music."""
-    table = _table(evaluation.folder / "items.parquet", ["item_id", "modality", "emotion"])
-    music = table.filter(pc.field("modality") == "music").sort_by("item_id")
-    return list(zip(music["item_id"].to_pylist(), music["emotion"].to_pylist(), strict=True))
-
-
-def _table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def _table(path: Path) -> pa.Table:
     try:  # partitioning: a folder called margin=0.4 must not become a column
-        return pq.read_table(path, columns=columns, partitioning=None)
+        return pq.read_table(path, partitioning=None)
     except (OSError, ValueError, KeyError) as error:
         found = "no such file" if not path.exists() else str(error).splitlines()[0][:160]
         raise EvaluationError(f"{path}: {found}; was the evaluation copied whole?") from None

@@ -13,8 +13,7 @@ single (trec_eval) and in double precision see the order in which we rank.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -27,7 +26,8 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from s2m_ray.files import replacing, write_json
-from s2m_ray.relevance import gains, hits
+from s2m_ray.gallery import Gallery
+from s2m_ray.relevance import Qrels, gain
 from s2m_ray.store import Store
 
 HEADER, QRELS, GRADED = "trec.json", "qrels.trec", "qrels-graded.trec"
@@ -48,18 +48,18 @@ def unescape_id(escaped: str) -> str:
     return unquote(escaped)
 
 
-def write_trec(folder: Path, queries: Store, gallery: Store, label_map: Mapping[str, str]) -> None:
+def write_trec(folder: Path, queries: Store, gallery: Store | Gallery, qrels: Qrels) -> None:
     """Write the files beside ``run.parquet``, each whole or not there, in chunks of bounded memory."""
     seeds, depth = _write_runs(folder)
     lines = dict.fromkeys((QRELS, GRADED), 0)
     for name in lines:
         with replacing(folder / name) as temporary, temporary.open("w", encoding="utf-8") as file:
-            for line in _qrels(queries, gallery, label_map, graded=name == GRADED):
+            for line in _qrels(queries, gallery, qrels, graded=name == GRADED):
                 file.write(line)
                 lines[name] += line.count("\n")
     header: dict[str, Any] = {
         "runs": [f"run-{seed}.trec" for seed in seeds],
-        "depth": f"{depth} of {len(gallery.vectors)} ranks; a first hit further down counts 0 in a tool's MRR",
+        "depth": f"{depth} of {gallery.items.num_rows} ranks; a first hit further down counts 0 in a tool's MRR",
         "qrels": {name: {"lines": count, "scale": GRADES if name == GRADED else 1} for name, count in lines.items()},
         "gain": "linear; relevance = round(scale * valence-arousal similarity)",
         "ids": "white space, control characters and % as %XX of UTF-8",
@@ -147,26 +147,21 @@ def _escaped(ids: Iterable[Any]) -> list[str]:
     return [escape_id(str(item)) for item in ids]
 
 
-def _qrels(queries: Store, gallery: Store, label_map: Mapping[str, str], *, graded: bool) -> Iterator[str]:
+def _qrels(queries: Store, gallery: Store | Gallery, qrels: Qrels, *, graded: bool) -> Iterator[str]:
     """Lines of all queries, a piece of the gallery at a time; queries of equal relevance share their text."""
-    alike: dict[tuple[Any, ...], list[int]] = {}
-    for row, key in enumerate(
-        zip(*(queries.column(name) for name in ("emotion", "valence", "arousal")), strict=True)
-    ):
+    alike: dict[tuple[float, ...], list[int]] = {}
+    for row, key in enumerate(zip(qrels.targets.tolist(), *qrels.query_points.T.tolist(), strict=True)):
         alike.setdefault(key, []).append(row)
     query_ids = _escaped(queries.column("item_id"))
-    for start in range(0, len(gallery.vectors), PIECE):
-        piece = _rows(gallery, start, PIECE)
-        item_ids = _escaped(piece.column("item_id"))
+    for start in range(0, gallery.items.num_rows, PIECE):
+        piece = slice(start, start + PIECE)
+        item_ids = _escaped(gallery.items["item_id"].slice(start, PIECE).to_pylist())
         for members in alike.values():
-            one = _rows(queries, members[0], 1)
-            relevance = np.rint(GRADES * gains(one, piece)) if graded else hits(one, piece, label_map)
-            relevance = relevance[0].astype(np.int64)
+            if graded:
+                gains = gain(qrels.query_points[members[0]], qrels.points[qrels.point_of[piece]])
+                relevance = np.rint(GRADES * gains).astype(np.int64)
+            else:
+                relevance = (qrels.codes[piece] == qrels.targets[members[0]]).astype(np.int64)
             ends = [f" 0 {item_ids[i]} {relevance[i]}\n" for i in np.flatnonzero(relevance)]
             for row in members:
                 yield query_ids[row].join(["", *ends])  # the id stands before each end
-
-
-def _rows(store: Store, start: int, count: int) -> Store:
-    vectors = store.vectors[start : start + count]
-    return replace(store, items=store.items.slice(start, count), vectors=vectors)

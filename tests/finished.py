@@ -12,6 +12,11 @@ import pyarrow.parquet as pq
 EMOTIONS = ("angry", "happy")
 
 
+def side(corpus: str, items: str, split: str = "test") -> dict[str, Any]:
+    """What a header says of queries or gallery; equal ``items``, equal digests."""
+    return {"corpus": [corpus], "split": split, "encoder": "toy", "items_sha256": items}
+
+
 def finished(
     folder: Path, values: Mapping[str, np.ndarray], *, speakers: Sequence[str | None] | None = None,
     seeds: Sequence[int] | None = None, gallery: int = 3, prefix: str = "q", **header: Any,
@@ -29,14 +34,10 @@ def finished(
     }  # fmt: skip
     table = pa.table(columns | {name: matrix.ravel() for name, matrix in values.items()})
     pq.write_table(table, folder / "per_query.parquet")
-    items = [("speech", q, e) for q, e in zip(queries, emotions, strict=True)]
-    items += [("music", f"m{n}", EMOTIONS[n % 2]) for n in range(gallery)]
-    named = dict(zip(("modality", "item_id", "emotion"), map(list, zip(*items, strict=True)), strict=True))
-    pq.write_table(pa.table(named), folder / "items.parquet")
     content = {
         "queries": count, "gallery": gallery, "seeds": seeds, "label_map": {e: e for e in EMOTIONS},
-        "speech": {"corpus": ["ravdess"], "split": "test", "encoder": "toy"},
-        "music": {"corpus": ["audioset"], "split": "test", "encoder": "toy"},
+        "speech": side("ravdess", f"{count} {prefix}"),
+        "music": side("audioset", f"{gallery}"),
         "metrics": {
             name: {
                 "mean": float(np.nan_to_num(matrix).mean()), "std": 0.01, "ci95": [0.0, 1.0], "floor": 0.25,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from finished import finished
+from finished import finished, side
 
 from s2m_ray.errors import ConfigError, EvaluationError
 from s2m_ray.markup import csv_table, latex, latex_table, markdown_table
@@ -76,14 +76,14 @@ def test_published_rows_stand_below_their_own(tmp_path: Path):
     (note,) = [note for note in table.notes if note.startswith("Published")]
     assert "arXiv:2303.10539, Table 2" in note
     assert "test split chose the epoch" in note
-    method(tmp_path / "other", 0.0, speech={"corpus": ["mine"], "split": "test"})
+    method(tmp_path / "other", 0.0, speech=side("mine", "24"))
     assert [row.kind for row in build_table([tmp_path / "other"]).rows] == ["own", "floor"]
 
 
 def test_several_corpora_are_several_columns(tmp_path: Path):
     method(tmp_path / "a", 0.0)
-    method(tmp_path / "b", 0.1, speech={"corpus": ["hikia"], "split": "test"})
-    method(tmp_path / "c", 0.1, "triplet_soft", "fusion", speech={"corpus": ["hikia"], "split": "test"})
+    method(tmp_path / "b", 0.1, speech=side("hikia", "24"))
+    method(tmp_path / "c", 0.1, "triplet_soft", "fusion", speech=side("hikia", "24"))
     header, *rows = table_rows(build_table([tmp_path], metrics=["P@5"]))
     assert header == ["method", "modality", "ravdess → audioset: P@5", "hikia → audioset: P@5"]
     named = {(row[0], row[1]): row[2:] for row in rows}

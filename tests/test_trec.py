@@ -16,6 +16,7 @@ from toy_stores import rows, store, toy, write_foreign
 from jobs.evaluate import run
 from s2m_ray import trec
 from s2m_ray.config import EvalConfig
+from s2m_ray.relevance import Qrels
 from s2m_ray.store import Store
 from s2m_ray.trec import escape_id, remove_trec, strictly_falling, unescape_id, write_trec
 
@@ -158,11 +159,11 @@ def large(folder: Path) -> tuple[Store, Store]:
 
 def test_pieces_give_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     queries, gallery = large(tmp_path / "whole")
-    write_trec(tmp_path / "whole", queries, gallery, LABELS)
+    write_trec(tmp_path / "whole", queries, gallery, Qrels.of(queries, gallery, LABELS))
     monkeypatch.setattr(trec, "PIECE", 4)
     monkeypatch.setattr(trec, "ROWS", 5)
     large(tmp_path / "pieces")
-    write_trec(tmp_path / "pieces", queries, gallery, LABELS)
+    write_trec(tmp_path / "pieces", queries, gallery, Qrels.of(queries, gallery, LABELS))
     for name in ("run-3.trec", "run-0.trec", "trec.json"):
         assert (tmp_path / "pieces" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     for name in ("qrels.trec", "qrels-graded.trec"):
