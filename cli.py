@@ -420,8 +420,9 @@ def compare_evaluations(
     folders: list[Path], unit: str | None, metrics: str | None, out: Path | None, as_json: bool
 ) -> None:
     """Test finished evaluations against each other and print what was found."""
-    from s2m_ray.compare import as_unit, difference_rows, mean_rows, method_note, to_dict, verdicts, write_comparison
+    from s2m_ray.compare import as_unit
     from s2m_ray.compare import compare as compare_
+    from s2m_ray.findings import difference_rows, mean_rows, method_note, to_dict, verdicts, write_comparison
     from s2m_ray.scores import read_evaluations
 
     chosen = metrics.split(",") if metrics else None

@@ -9,18 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from finished import finished, side
 
-from s2m_ray.compare import (
-    as_unit,
-    compare,
-    difference_rows,
-    mean_rows,
-    method_note,
-    p_text,
-    to_dict,
-    verdicts,
-    write_comparison,
-)
+from s2m_ray.compare import as_unit, compare
 from s2m_ray.errors import ConfigError, EvaluationError
+from s2m_ray.findings import difference_rows, mean_rows, method_note, p_text, to_dict, verdicts, write_comparison
 from s2m_ray.scores import distinct_names, find_folders, read_evaluations
 from s2m_ray.stats import holm
 

@@ -7,9 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from toy_stores import rows, store
+from toy_stores import rows, store, write_sealed
 
+from s2m_ray import gallery, leakage
 from s2m_ray.errors import CheckpointError
+from s2m_ray.gallery import read_gallery
 from s2m_ray.leakage import RECORD, find_leaks, vector_digests, write_record
 from s2m_ray.store import Store
 
@@ -91,6 +93,25 @@ def test_the_same_vector_is_the_same_content(model: Path):
     assert (leak["kind"], leak["items"], leak["examples"]) == ("vector", 1, ["music-test-002"])
     vectors[2, 0] = np.nextafter(vectors[2, 0], np.float32(9))  # one bit makes it another
     assert find_leaks(model, QUERIES, replace(GALLERY, vectors=vectors)) == []
+
+
+def test_a_gallery_of_many_blocks_is_read_once_block_by_block(model: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(gallery, "BLOCK", 2)
+    vectors = GALLERY.vectors.copy()
+    vectors[[1, 4]] = FOUR[2].vectors[:2]
+    streamed = read_gallery(write_sealed(tmp_path / "music", replace(GALLERY, vectors=vectors)), "test")
+    (leak,) = find_leaks(model, QUERIES, streamed)
+    assert (leak["kind"], leak["items"], leak["of"]) == ("vector", 2, 5)
+    assert leak["examples"] == ["music-test-001", "music-test-004"]
+
+
+def test_too_many_vectors_are_not_compared_and_that_is_said(model: Path, monkeypatch):
+    monkeypatch.setattr(leakage, "MOST_VECTORS", 4)
+    vectors, ids = GALLERY.vectors.copy(), GALLERY.column("item_id")
+    vectors[0], ids[1] = FOUR[2].vectors[0], FOUR[2].column("item_id")[0]
+    found = find_leaks(model, QUERIES, replace(changed(GALLERY, item_id=ids), vectors=vectors))
+    assert [(leak["kind"], leak["side"]) for leak in found] == [("item_id", "music"), ("unknown", "music")]
+    assert "vectors of the 5 pieces of the gallery (above 4) were not compared" in found[1]["text"]
 
 
 def test_an_item_is_told_of_once_by_the_gravest(model: Path):

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from s2m_ray.compare import Comparison, compare, difference_rows, method_note, verdicts
+from s2m_ray.compare import Comparison, compare
 from s2m_ray.errors import EvaluationError
+from s2m_ray.findings import difference_rows, method_note, verdicts
 from s2m_ray.scores import read_evaluations
 
 MAX_METHODS = 6  # 15 pairs; a sweep has more, and nobody reads 300
