@@ -16,7 +16,7 @@ from s2m_ray.errors import EvaluationError
 from s2m_ray.files import read_json
 
 HEADER = "evaluation.json"  # written last by `s2m evaluate`: a folder without it is unfinished
-REQUIRED = ("queries", "gallery", "seeds", "label_map", "metrics")
+REQUIRED = ("queries", "gallery", "seeds", "label_map", "metrics", "per_emotion")
 DIGEST = "items_sha256"  # of a side: all that relevance follows from; earlier versions wrote none
 
 

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from s2m_ray.errors import EvaluationError
 from s2m_ray.files import replacing, write_json
 from s2m_ray.gallery import Gallery
 from s2m_ray.relevance import Qrels, gain
@@ -35,6 +36,7 @@ GRADES = 10_000  # integers that gains in [0, 1] become: nDCG to four digits
 TAG = "s2m"
 PIECE = 1 << 18  # items of the gallery whose qrels are in memory at a time, some 30 MB
 ROWS = 1 << 17  # of a run, read together
+MOST_PAIRS = 1_000_000_000  # of queries and gallery: nearly each is a line of the graded qrels, some 30 bytes
 UNSAFE = re.compile(r"[%\s\x00-\x1f\x7f]+")
 
 
@@ -66,6 +68,19 @@ def write_trec(folder: Path, queries: Store, gallery: Store | Gallery, qrels: Qr
         "scores": "strictly falling: equal ones are lowered to the next float32, so that sorting keeps our order",
     }
     write_json(folder / HEADER, header)
+
+
+def refuse_huge(queries: int, gallery: int) -> None:
+    """Make sure that the qrels fit on a disk.
+
+    Raises:
+        EvaluationError: there are more than ``MOST_PAIRS`` pairs.
+    """
+    if queries * gallery > MOST_PAIRS:
+        raise EvaluationError(
+            f"--trec: {queries} queries x {gallery} music items, nearly as many lines of graded qrels, expected at "
+            f"most {MOST_PAIRS}; evaluate without --trec, or on fewer queries"
+        )
 
 
 def remove_trec(folder: Path) -> None:

@@ -71,8 +71,8 @@ def fake_evaluation(folder: Path, *, emotions=("angry", "sad"), gallery: int = 5
     content = {
         "queries": len(emotions), "gallery": gallery, "seeds": [0, 1], "synthetic": False,
         "label_map": {e: e for e in emotions}, "metrics": metrics, "per_emotion": per_emotion,
-        "speech": {"corpus": ["fake"], "split": "valid", "encoder": "spectral"},
-        "music": {"corpus": ["fake"], "split": "valid", "encoder": "spectral"},
+        "speech": {"corpus": ["fake"], "split": "valid", "encoder": "spectral", "items_sha256": str(emotions)},
+        "music": {"corpus": ["fake"], "split": "valid", "encoder": "spectral", "items_sha256": str(gallery)},
         "config": {"model": None, "loss": {"framework": "triplet", "margin": 0.4, "emo_lambda": 1.0}},
         "versions": {"s2m_ray": "0.1.0"}, "created": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
@@ -200,7 +200,8 @@ def test_two_renders_are_equal(tmp_path):
 
 
 def test_missing_fields_become_dashes(tmp_path):
-    folder = fake_evaluation(tmp_path / "root" / "one", config={}, speech=None, music={}, seeds=[0])
+    side = {"items_sha256": ""}
+    folder = fake_evaluation(tmp_path / "root" / "one", config={}, speech=side, music=side, seeds=[0])
     header = json.loads((folder / "evaluation.json").read_text())
     del header["versions"], header["created"], header["synthetic"]
     header["metrics"] = {"P@5": {"mean": float("nan"), "std": None, "per_seed": [None]}, "items": {}}
@@ -291,7 +292,7 @@ def test_missing_audio_is_said_in_place(tmp_path):
 
 def test_no_evaluation(tmp_path):
     (tmp_path / "root").mkdir()
-    with pytest.raises(EvaluationError, match=r"root: no evaluation\.json in it or below it; expected"):
+    with pytest.raises(EvaluationError, match=r"root: no evaluation\.json in it or below it, expected"):
         write_report(tmp_path / "root", tmp_path / "page.html")
     with pytest.raises(EvaluationError, match="no such folder") as error:
         write_report(tmp_path / "nowhere", tmp_path / "page.html")
@@ -309,12 +310,19 @@ def test_folder_without_header_is_unfinished(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "not JSON"), ("[]", "no queries, gallery"), ('{"queries": 1}', "no gallery")],
+    [("{", "not valid JSON"), ("[]", "expected a JSON object"), ('{"queries": 1}', "no gallery")],
 )
 def test_broken_header(tmp_path, content, message):
     (fake_evaluation(tmp_path / "root" / "one") / "evaluation.json").write_text(content)
     with pytest.raises(EvaluationError, match=f"evaluation.json: {message}"):
         page(tmp_path / "root")
+
+
+def test_an_evaluation_of_an_earlier_version(tmp_path):
+    fake_evaluation(tmp_path / "root" / "one", music={"corpus": ["fake"], "split": "valid", "encoder": "spectral"})
+    with pytest.raises(EvaluationError, match="one/evaluation.json: .* earlier version: evaluate again") as error:
+        page(tmp_path / "root")
+    assert "\n" not in str(error.value)
 
 
 def test_sealed_folder_that_lost_a_file(tmp_path):

@@ -16,6 +16,7 @@ from toy_stores import rows, store, toy, write_foreign
 from jobs.evaluate import run
 from s2m_ray import trec
 from s2m_ray.config import EvalConfig
+from s2m_ray.errors import EvaluationError
 from s2m_ray.relevance import Qrels
 from s2m_ray.store import Store
 from s2m_ray.trec import escape_id, remove_trec, strictly_falling, unescape_id, write_trec
@@ -155,6 +156,14 @@ def large(folder: Path) -> tuple[Store, Store]:
     run_table = pa.table(dict(zip(names, map(list, zip(*ranks, strict=True)), strict=True)))
     pq.write_table(run_table, folder / "run.parquet", row_group_size=7)
     return queries, gallery
+
+
+def test_qrels_that_fit_on_no_disk_are_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(trec, "MOST_PAIRS", 107)
+    with pytest.raises(EvaluationError, match="--trec: 9 queries x 12 music items, .* expected at most 107"):
+        run(config(tmp_path))
+    assert not (tmp_path / "out").exists()
+    run(config(tmp_path, trec=False))
 
 
 def test_pieces_give_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -17,14 +17,13 @@ from s2m_ray.errors import EvaluationError
 from s2m_ray.report.clips import EXCERPT_S, Shelf
 from s2m_ray.report.paired import paired, tasks
 from s2m_ray.report.projection import MAP_SIZE, PLANE_MARGIN, PLANE_SIZE, joint_map, plane
+from s2m_ray.scores import find_folders, read_header
 from s2m_ray.seeds import rng
 
-HEADER = "evaluation.json"  # written last by `s2m evaluate`: a folder without it is unfinished
 HEADLINE = "P@5"
 SHOWN_RANKS = 5
 MAX_PANELS = 4
 TEXT_LETTERS = 280  # a longer transcript is cut
-REQUIRED = ("queries", "gallery", "seeds", "label_map", "metrics", "per_emotion")
 DETAILS = ["item_id", "modality", "uri", "corpus", "emotion", "speaker", "text", "start_s", "end_s"]
 
 # One pair (light, dark) a colour. Chosen by search: OKLab distance of every two at least 0.117 (light) and
@@ -97,29 +96,12 @@ def read_results(root: Path) -> list[Result]:
     """Finished evaluations at or below ``root``, by folder name.
 
     Raises:
-        EvaluationError: none is there, or a header is not one.
+        EvaluationError: none is there, or a header is not one of this version.
     """
-    headers = sorted(root.rglob(HEADER), key=lambda path: path.parent.relative_to(root).as_posix())
-    if not headers:
-        found = "no such folder" if not root.is_dir() else f"no {HEADER} in it or below it"
-        raise EvaluationError(
-            f"{root}: {found}; expected the folder of at least one finished evaluation; "
-            f"has `s2m evaluate ... --out {root}` run to its end?"
-        )
     results = []
-    for path in headers:
-        try:
-            header = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise EvaluationError(f"{path}: not JSON ({error}); was it edited or cut short?") from error
-        missing = [key for key in REQUIRED if key not in header] if isinstance(header, dict) else REQUIRED
-        if missing:
-            raise EvaluationError(
-                f"{path}: no {', '.join(missing)}; expected the header that `s2m evaluate` writes; "
-                f"is it from another program or version?"
-            )
-        relative = path.parent.relative_to(root).as_posix()
-        results.append(Result(root.resolve().name if relative == "." else relative, path.parent, header))
+    for folder in find_folders([root]):
+        relative = folder.relative_to(root).as_posix()
+        results.append(Result(root.resolve().name if relative == "." else relative, folder, read_header(folder)))
     return results
 
 
