@@ -14,6 +14,7 @@ from s2m_ray.checkpoint import HEADER, seal, seed_path
 from s2m_ray.config import TrainConfig, to_dict
 from s2m_ray.errors import CheckpointError, S2MError
 from s2m_ray.files import claim, read_json
+from s2m_ray.leakage import write_record
 from s2m_ray.progress import Progress, Silent
 from s2m_ray.store import Store, read_speech, read_store
 
@@ -55,6 +56,7 @@ def run(cfg: TrainConfig, progress: Progress | None = None) -> TrainResult:
                           (len(store.vectors) for store in splits), strict=True)),
         "wall_s": round(time.monotonic() - started, 3),
     }  # fmt: skip
+    write_record(cfg.out, splits)
     sealed = seal(cfg.out, parts, seeds=cfg.seeds, header=header)
     shutil.rmtree(parts)
     return TrainResult(cfg.out, sealed, missing)
