@@ -145,16 +145,16 @@ def test_members_are_those_of_the_loop(tags: list[int], order: list[int]) -> Non
     for tag in range(5):
         rows = [row for row, own in enumerate(tags) if own == tag]
         assert present[0, tag].item() == bool(rows)
-        assert 0 <= member[0, tag] < len(tags)
+        assert 0 <= member[0, 0, tag] < len(tags)
         if rows:
-            assert member[0, tag].item() == max(rows, key=lambda row: uniform[row])
+            assert member[0, 0, tag].item() == max(rows, key=lambda row: uniform[row])
 
 
 def test_members_are_uniform_over_the_rows_of_their_tag() -> None:
     rows = 30_000
     uniform = torch.rand(rows, 6, generator=torch.Generator().manual_seed(0))
     member, present = draw_members(torch.tensor([0, 1, 1, 0, 1, 0]).expand(rows, 6), uniform, 3)
-    counts = [np.bincount(member[:, tag].numpy(), minlength=6) for tag in (0, 1)]
+    counts = [np.bincount(member[:, 0, tag].numpy(), minlength=6) for tag in (0, 1)]
     assert chisquare(counts[0][[0, 3, 5]]).pvalue > CHANCE
     assert chisquare(counts[1][[1, 2, 4]]).pvalue > CHANCE
     assert counts[0][[1, 2, 4]].sum() == counts[1][[0, 3, 5]].sum() == 0
