@@ -48,7 +48,7 @@ def built_in(names: Iterable[str]) -> Words:
     Not a language model and not trained on any text: random Fourier features of the two coordinates, whose inner
     products fall with the distance as ``exp(-distance^2 / (2 * REACH^2))``, and a part of each word's own, so that
     two words of one place differ. They make the structure preserving frameworks run without a download; for the
-    figures of the paper give its GloVe vectors (``--words``). They are named as ``source`` in the checkpoint's header.
+    figures of the paper give its GloVe vectors (``--words``). The checkpoint names them as their ``source``.
 
     Raises:
         ManifestError: a name has no coordinates.
