@@ -188,7 +188,8 @@ class JointModel(nn.Module):
         for start in range(0, len(vectors), 8192):
             x = torch.from_numpy(vectors[start : start + 8192])
             if isinstance(head, TwoHeads):
-                joint = head(x.nan_to_num().expand(self._seeds, -1, -1), shown=head.present(x)[None])
+                shown = head.present(x).expand(self._seeds, -1, -1)
+                joint = head(x.nan_to_num().expand(self._seeds, -1, -1), shown=shown)
             else:
                 joint = head(torch.where(x.isnan(), head.input_mean, x).expand(self._seeds, -1, -1))
             chunks.append(functional.normalize(joint, dim=-1))

@@ -104,7 +104,7 @@ def _scan(path: Path, file: IO[bytes], wanted: dict[bytes, str], found: dict[str
             if number == 1 and _is_header(fields):
                 continue
             dim = len(fields) - 1
-        name = wanted.get(line.split(b" ", 1)[0])
+        name = wanted.get(line.partition(b" ")[0].rstrip())
         if name is None or name in found:
             continue
         found[name] = _vector(path, number, name, line.split()[1:], dim)

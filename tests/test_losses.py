@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from s2m_ray.losses import RANK_STEP, cosine_matrix, emosim_loss, ranks, ranksim_loss, triplet_loss
+from s2m_ray.losses import (
+    RANK_STEP,
+    cosine_matrix,
+    emosim_loss,
+    ranks,
+    ranksim_loss,
+    structure_preserving_loss,
+    triplet_loss,
+)
+from s2m_ray.sampling import first_matches
 
 VALUES = st.floats(-1, 1, width=32)
 
@@ -79,6 +88,25 @@ def test_emosim_gives_the_value_of_the_sheet() -> None:
     # columns 1 and 2 of the target are equal: the first members of the distinct columns are 0, 1 and 3
     loss = emosim_loss(square(SHEET_COSINE), square(SHEET_TARGET), torch.tensor([[[0, 1, 3]]]), torch.ones(1, 3) == 1)
     assert loss.item() == pytest.approx(0.2200, abs=1e-6)
+
+
+# Columns 1 and 2 of the sheet's target are of one emotion; columns 0 and 3 are equal in row 1 only.
+SHEET_TAGS = torch.tensor([[2, 1, 1, 0]])
+
+
+def test_first_match_gives_the_columns_and_the_value_of_the_sheet() -> None:
+    columns, present = first_matches(SHEET_TARGET, SHEET_TAGS, 4)
+    # in the sheet's order of distinct columns, which is that of the tags here; the fourth is in no row
+    assert columns[0, :, :3].tolist() == [[3, 1, 0], [0, 1, 0]]
+    assert present.tolist() == [[True, True, True, False]]
+    four = columns.repeat(1, 2, 1)
+    assert emosim_loss(square(SHEET_COSINE), square(SHEET_TARGET), four, present).item() == pytest.approx(0.1850)
+
+
+def test_structure_preserving_loss_golden() -> None:
+    # .4 * 1 + .3 * 2 + .3 * 3 = 1.9 and .4 * .5 = .2
+    found = structure_preserving_loss(torch.tensor([[1.0, 0.5], [2.0, 0.0], [3.0, 0.0]]))
+    torch.testing.assert_close(found, torch.tensor([1.9, 0.2]))
 
 
 def test_emosim_leaves_out_an_emotion_that_the_batch_lacks() -> None:

@@ -68,7 +68,7 @@ def looped_triplet(anchors: Any, positives: Any, labels: list[str], uniform: Any
 
 
 def looped_soft(speech: Any, music: Any, speech_tags: list[str], columns: list[list[int]], ranked: bool) -> float:
-    """Mean over rows and columns of the squared difference, of values or of descending ranks; a row of columns each."""
+    """Mean over rows and columns of the squared difference, of values or of descending ranks."""
     squares = []
     for i, chosen in enumerate(columns):
         found = [cosine(speech[i], music[j][0]) for j in chosen]
@@ -127,7 +127,9 @@ def test_no_two_music_emotions_are_equally_far_from_a_speech_emotion() -> None:
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("negatives", ["speech_label", "music_label"])
 @pytest.mark.parametrize(("regulariser", "first_match"), [("emosim", False), ("emosim", True), ("ranksim", False)])
-@given(seed=st.integers(0, 2**20), seeds=st.integers(1, 2), batch=st.integers(2, 9), margin=st.sampled_from([0.2, 0.4]))
+@given(
+    seed=st.integers(0, 2**20), seeds=st.integers(1, 2), batch=st.integers(2, 9), margin=st.sampled_from([0.2, 0.4])
+)
 @settings(max_examples=15, deadline=None)
 def test_every_framework_is_the_loop(
     framework: Any, negatives: Any, regulariser: Any, first_match: bool, seed: int, seeds: int, batch: int,
@@ -154,7 +156,7 @@ def test_every_framework_is_the_loop(
 def test_negatives_of_each_way_are_drawn_by_their_weights_among_the_labels_of_the_sheet(
     way: str, anchors: int, positives: int, weight: float, allowed: list[int]
 ) -> None:
-    """Positives are the axes; all anchors lie on their own, but for one of row 0, whose hinge tells what was drawn."""
+    """Positives are the axes; all anchors lie on their own, but for row 0's, whose hinge tells what was drawn."""
     n = 30_000
     speech_tags, music_tags = ["calm", "neutral", "angry", "disgust"], ["noise", "noise", "angry", "angry"]
     draws = Draws(
