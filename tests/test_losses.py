@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -197,7 +197,11 @@ def test_ranksim_and_its_gradient_are_the_loop(data: st.DataObject, seeds: int, 
             total += ((ours - theirs) ** 2).sum()
             # the sheet: grad = -(r(x) - r(x + l * g)) / (l + 1e-8), where g is the gradient that arrives
             arrives = (2 * (ours - theirs) / (batch * shown)).astype(np.float32)
-            moved = rank_loop(mine + np.float32(RANK_STEP) * arrives, present[s])
+            shifted = mine + np.float32(RANK_STEP) * arrives
+            gaps = np.diff(np.sort(shifted[present[s] == 1]))
+            assume(not ((gaps > 0) & (gaps < 1e-5)).any())  # whose order hangs on the last digit
+            assume((gaps > 0).all() or not arrives.any())  # likewise: what is equal here may differ there
+            moved = rank_loop(shifted, present[s])
             np.add.at(expected[s, i], columns[s], -(ours - moved) / (RANK_STEP + 1e-8))
         assert found[s].item() == pytest.approx(total / (batch * shown), abs=1e-5)
     np.testing.assert_allclose(given_cosine.grad.numpy(), expected, atol=1e-6)
