@@ -111,7 +111,9 @@ def test_masking_fusion_serves_speech_that_lacks_a_half() -> None:
     for missing in (slice(0, 8), slice(8, 16)):
         vectors = queries.vectors.copy()
         vectors[:, missing] = np.nan
-        assert precision(result, vectors, queries, gallery).min() > 0.75  # a third by chance
+        found = precision(result, vectors, queries, gallery)
+        assert found.mean() > 0.8  # a third by chance
+        assert found.min() > 0.6
 
 
 def test_the_modalities_are_different_models_and_masking_draws_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
