@@ -3,7 +3,7 @@
 ``python benchmarks/parity_curve.py [--framework NAME] [--modality NAME] [--seeds N] [--epochs N] [--small]`` trains
 on a synthetic set with the label proportions of RAVDESS x AudioSet mood, once with ours and once with a plain loop
 written from the description of the original: one item at a time, negatives by ``random.choices``, torch's own layers,
-one seed after the other. It prints mean and 99 % interval over the seeds of the train and the valid loss of each epoch,
+one seed after the other. It prints mean and 99 % interval over the seeds of the train and the valid loss of an epoch,
 and exits with 1 if two intervals do not overlap. ``--without QUIRK`` leaves one quirk out of ours, to see that it is
 noticed. Early stopping is off on both sides; its rule is a matter of the tests.
 """
