@@ -254,7 +254,7 @@ def test_a_job_goes_on_from_its_snapshots_with_another_number_of_workers(
 
 
 def test_command_line_words_fusion_parity_and_a_missing_half(tmp_path: Path) -> None:
-    """`--words`, `--parity` and a fusion that is asked with its audio or its words alone, on stores of three splits."""
+    """`--words`, `--parity` and a fusion that is asked with its audio or its words alone."""
     both = whole("speech")
     write_sealed(tmp_path / "speech", both)
     text = replace(both, vectors=both.vectors[:, ::-1].copy() + 1, space_id="text-space", encoder="toy-text")

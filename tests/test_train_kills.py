@@ -1,4 +1,4 @@
-"""A real `s2m train` is killed at random moments and repeated: the model is that of an undisturbed run, bit for bit."""
+"""A real `s2m train`, killed at random moments and repeated, gives the model of an undisturbed run bit for bit."""
 
 import json
 import os
@@ -22,8 +22,8 @@ KILLS = 4
 
 def command(out: Path, workers: int) -> list[str]:
     return [
-        sys.executable, "-m", "cli", "train", "--speech", "speech", "--music", "music", "--out", str(out), "--seeds", "3",
-        "--framework", "triplet_sp_soft", "--workers", str(workers), "--set", "resources.snapshot_s=0", "--set",
+        sys.executable, "-m", "cli", "train", "--speech", "speech", "--music", "music", "--out", str(out),
+        "--seeds", "3", "--framework", "triplet_sp_soft", "--workers", str(workers), "--set", "resources.snapshot_s=0", "--set",
         "fit.epochs=400", "--set", "fit.patience=400", "--set", "fit.batch_size=8", "--json",
     ]  # fmt: skip
 
