@@ -231,7 +231,9 @@ class _Validation:
                 Joint(*vectors), data, batch, self._method.loss, first_match=self._method.parity.first_match
             )
             losses.append(value.view(-1, seeds))
-        return torch.cat(losses).mean(dim=0)
+        # summed exactly: the order in which torch adds a column up depends on how many columns there are
+        columns = torch.cat(losses).T.tolist()
+        return torch.tensor([math.fsum(column) / len(column) for column in columns])
 
 
 def _refuse_infinite(told: Sequence[dict[str, float]], method: Method) -> None:

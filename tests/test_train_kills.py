@@ -23,8 +23,9 @@ KILLS = 4
 def command(out: Path, workers: int) -> list[str]:
     return [
         sys.executable, "-m", "cli", "train", "--speech", "speech", "--music", "music", "--out", str(out),
-        "--seeds", "3", "--framework", "triplet_sp_soft", "--workers", str(workers), "--set", "resources.snapshot_s=0", "--set",
-        "fit.epochs=400", "--set", "fit.patience=400", "--set", "fit.batch_size=8", "--json",
+        "--seeds", "3", "--framework", "triplet_sp_soft", "--workers", str(workers), "--json",
+        "--set", "resources.snapshot_s=0", "--set", "fit.epochs=400", "--set", "fit.patience=400",
+        "--set", "fit.batch_size=8",
     ]  # fmt: skip
 
 
