@@ -19,15 +19,17 @@ from s2m_ray.store import Store
 class Pairs:
     """Speech and music items of one split, with their sampler."""
 
-    speech: Float[Tensor, "speech inputs"]
-    music: Float[Tensor, "music inputs"]
+    speech: Float[Tensor, "speech speech_inputs"]
+    music: Float[Tensor, "music music_inputs"]
     speech_tag: Int[Tensor, " speech"]  # index into the speech emotions
     music_tag: Int[Tensor, " music"]  # index into the music emotions
-    speech_word: Int[Tensor, " speech"]  # row of the word vectors
-    music_word: Int[Tensor, " music"]
+    speech_word: Int[Tensor, " speech_words"]  # row of the word vectors; empty without words
+    music_word: Int[Tensor, " music_words"]
     speech_point: Int[Tensor, " speech"]  # row of ``similarity``
     music_point: Int[Tensor, " music"]  # column of ``similarity``
-    similarity: Float[Tensor, "points points"]  # of the distinct valence-arousal points, few where items have labels
+    similarity: Float[
+        Tensor, "speech_points music_points"
+    ]  # of the distinct valence-arousal points, few where items have labels
     music_tags: tuple[str, ...]
     sampler: PairSampler
 

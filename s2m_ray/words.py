@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -89,11 +90,13 @@ def read_words(path: Path, names: Iterable[str]) -> Words:
     return Words(ordered, np.stack([found[name] for name in ordered]), path.name)
 
 
-def _opened(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+def _opened(path: Path) -> BufferedIOBase:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
-def _scan(path: Path, file: IO[bytes], wanted: dict[bytes, str], found: dict[str, Float[ndarray, " dim"]]) -> None:
+def _scan(
+    path: Path, file: BufferedIOBase, wanted: dict[bytes, str], found: dict[str, Float[ndarray, " dim"]]
+) -> None:
     """Fill ``found``; the vectors all have the length of the first line's."""
     dim = None
     for number, line in enumerate(iter(partial(file.readline, LINE_BYTES), b""), start=1):
