@@ -253,6 +253,7 @@ def test_a_job_goes_on_from_its_snapshots_with_another_number_of_workers(
     assert not (cfg.out / "seeds").exists()
 
 
+@pytest.mark.slow
 def test_command_line_words_fusion_parity_and_a_missing_half(tmp_path: Path) -> None:
     """`--words`, `--parity` and a fusion that is asked with its audio or its words alone."""
     both = whole("speech")
