@@ -268,12 +268,22 @@ def train(
     speech: Annotated[str, typer.Option(help="Store of the speech: a folder, a Parquet file, or the URI of one.")],
     music: Annotated[str, typer.Option(help="Store of the music.")],
     out: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
-    framework: Annotated[str | None, typer.Option(help="triplet or triplet_soft (with a regulariser).")] = None,
+    framework: Annotated[
+        str | None, typer.Option(help="triplet, triplet_sp, triplet_soft or triplet_sp_soft.")
+    ] = None,
     regulariser: Annotated[str | None, typer.Option(help="Of the soft frameworks: emosim or ranksim.")] = None,
     emo_lambda: Annotated[float | None, typer.Option(help="Weight of the regulariser.")] = None,
     margin: Annotated[float | None, typer.Option(help="Margin of the triplet loss, cosine units.")] = None,
-    modality: Annotated[str | None, typer.Option(help="Of the speech: audio, text or fusion.")] = None,
-    speech_text: Annotated[str | None, typer.Option(help="fusion: store of the speech's words.")] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="Of the speech: audio, text, fusion, late_fusion or masking_fusion.")
+    ] = None,
+    speech_text: Annotated[str | None, typer.Option(help="The fusions: store of the speech's words.")] = None,
+    words: Annotated[
+        Path | None, typer.Option(help="sp: word vectors, GloVe's text format (.gz too); none: built-in ones.")
+    ] = None,
+    parity: Annotated[
+        bool, typer.Option("--parity", help="As the original code, quirks included: parity.* and fit.patience=5.")
+    ] = False,
     seeds: Annotated[str | None, typer.Option(help="A count (5 = seeds 0..4) or a list (3,7,9).")] = None,
     holdout_speakers: Annotated[
         str | None, typer.Option(help="Early stopping on these speakers of train, not on valid: 17,18,19.")
@@ -288,11 +298,11 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train the joint speech-music space, all seeds at once."""
-    from s2m_ray.config import TrainConfig, load, parse_seeds
+    from s2m_ray.config import ParityConfig, TrainConfig, load, parse_seeds
 
     cfg = load(
-        TrainConfig, config, settings or (), speech=speech, music=music, out=out, modality=modality,
-        speech_text=speech_text,
+        TrainConfig, config, [*(ParityConfig.settings() if parity else ()), *(settings or ())],
+        speech=speech, music=music, out=out, modality=modality, speech_text=speech_text, words=words,
         loss__framework=framework, loss__regulariser=regulariser, loss__emo_lambda=emo_lambda, loss__margin=margin,
         seeds=parse_seeds(seeds) if seeds else None,
         holdout__speakers=tuple(holdout_speakers.split(",")) if holdout_speakers else None,
@@ -307,6 +317,9 @@ def train(
         say(f"{out}: complete already, nothing to do")
     elif len(result.trained_now) < len(cfg.seeds):
         say(f"{out}: resumed, seeds {list(result.trained_now)} were missing")
+    for epochs in sorted(set(result.resumed.values())):
+        begun = [seed for seed, done in result.resumed.items() if done == epochs]
+        say(f"{out}: seeds {begun} went on after {epochs} epochs")
     text = f"{out}: {cfg.loss.framework}, seeds {list(cfg.seeds)}, {result.header['items']}"
     give(as_json, {"checkpoint": out, "trained_now": result.trained_now, **result.header}, text)
 
@@ -326,7 +339,9 @@ def evaluate(
         Path | None,
         typer.Option(help="Evaluation folder to write. With --compare: for compare.json, .md, .csv."),
     ] = None,
-    speech_text: Annotated[str | None, typer.Option(help="For a model of fusion: the words' store.")] = None,
+    speech_text: Annotated[
+        str | None, typer.Option(help="Fusion models: store of the words, beside --speech or without it.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="train, valid or test (default).")] = None,
     k: Annotated[int | None, typer.Option(min=1, help="Cut-off rank.")] = None,
     metric_set: Annotated[
@@ -372,7 +387,8 @@ def evaluate(
     model, *others = folders or (None,)
     if others:
         raise ConfigError(f"'{others[0]}' beside '{model}', expected one MODEL_DIR; to compare them: --compare A B")
-    lacking = [name for name, value in (("speech", speech), ("music", music), ("out", out)) if value is None]
+    given = {"speech": speech or speech_text, "music": music, "out": out}
+    lacking = [name for name, value in given.items() if value is None]
     if lacking and not (config or settings):
         raise ConfigError(f"Missing option '--{lacking[0]}'; see --help, or --compare A B for finished evaluations")
     cfg = load(

@@ -13,7 +13,7 @@ from s2m_ray.gallery import read_gallery
 from s2m_ray.joint import ranges
 from s2m_ray.ranking import Here, Part, Parts, Search
 from s2m_ray.relevance import Qrels
-from s2m_ray.store import read_speech
+from s2m_ray.speech import missing_halves, read_speech
 from s2m_ray.trec import refuse_huge, remove_trec, write_trec
 
 
@@ -27,12 +27,15 @@ def run(cfg: EvalConfig) -> dict[str, Any]:
         S2MError: a store, the checkpoint or the output folder is wrong.
     """
     checkpoint = read_checkpoint(cfg.model) if cfg.model else None
-    queries = read_speech(cfg.speech, cfg.speech_text).labelled(cfg.split)
+    header = checkpoint.header if checkpoint else None
+    queries = read_speech(cfg.speech, cfg.speech_text, header).labelled(cfg.split)
     gallery = read_gallery(cfg.music, cfg.split)
     if cfg.trec:
         refuse_huge(len(queries.vectors), gallery.vectors.rows)
     settings = {key: value for key, value in to_dict(cfg).items() if key not in ("out", "trec", "resources")}
     claim(cfg.out, settings, EvaluationError)
+    if missing := missing_halves(queries):
+        settings["queries_without"] = missing
     remove_trec(cfg.out)  # of an earlier call: it may be of other stores
     with ExitStack() as session:
 

@@ -4,19 +4,24 @@ import hashlib
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jobs.session import plan_workers, ray_session
-from s2m_ray.checkpoint import HEADER, seal, seed_path
+from s2m_ray.checkpoint import HEADER, seal, seed_path, write_seed
 from s2m_ray.config import TrainConfig, to_dict
 from s2m_ray.errors import CheckpointError, S2MError
 from s2m_ray.files import claim, read_json
 from s2m_ray.leakage import write_record
 from s2m_ray.progress import Progress, Silent
-from s2m_ray.store import Store, read_speech, read_store
+from s2m_ray.snapshot import Keeper, Snapshot, epochs_done, read_snapshots
+from s2m_ray.speech import read_speech
+from s2m_ray.store import Store, read_store
+from s2m_ray.train import fit, word_names
+from s2m_ray.words import Words, built_in, read_words
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class TrainResult:
     checkpoint: Path
     header: dict[str, Any]
     trained_now: tuple[int, ...]  # seeds of this run; the others were there already
+    resumed: dict[int, int]  # of those, the ones that an earlier run had begun, and the epochs that it had done
 
 
 def run(cfg: TrainConfig, progress: Progress | None = None) -> TrainResult:
@@ -38,17 +44,22 @@ def run(cfg: TrainConfig, progress: Progress | None = None) -> TrainResult:
     splits = split_stores(cfg, stores["speech"], stores["music"])
     settings = {key: value for key, value in to_dict(cfg).items() if key not in ("out", "resources")}
     described = {name: _describe(store) for name, store in stores.items()}
+    words = _words(cfg, splits)
+    if words:
+        described["words"] = words.describe()
     again = claim(cfg.out, {"config": settings, **described}, CheckpointError)
     if (cfg.out / HEADER).exists():
-        return TrainResult(cfg.out, read_json(cfg.out / HEADER, CheckpointError), ())
+        return TrainResult(cfg.out, read_json(cfg.out / HEADER, CheckpointError), (), {})
     parts = cfg.out / "seeds"
     parts.mkdir(exist_ok=True)
     missing = tuple(seed for seed in cfg.seeds if not seed_path(parts, seed).exists())
+    begun = epochs_done(parts)
+    resumed = {seed: begun[seed] + 1 for seed in missing if seed in begun}
     started = time.monotonic()
     if missing:
         kept = f", {len(cfg.seeds) - len(missing)} kept from an earlier run" if again else ""
         (progress or Silent()).step(f"train {cfg.loss.framework}, {len(missing)} seeds{kept}")
-        _train(cfg, missing, parts, progress or Silent())
+        _train(cfg, missing, words, parts, progress or Silent())
     header = {
         "config": settings,
         **described,
@@ -59,7 +70,7 @@ def run(cfg: TrainConfig, progress: Progress | None = None) -> TrainResult:
     write_record(cfg.out, splits)
     sealed = seal(cfg.out, parts, seeds=cfg.seeds, header=header)
     shutil.rmtree(parts)
-    return TrainResult(cfg.out, sealed, missing)
+    return TrainResult(cfg.out, sealed, missing, resumed)
 
 
 def split_stores(cfg: TrainConfig, speech: Store, music: Store) -> tuple[Store, Store, Store, Store]:
@@ -73,23 +84,32 @@ def split_stores(cfg: TrainConfig, speech: Store, music: Store) -> tuple[Store, 
         speech.labelled("train"),
         speech.labelled("valid"),
         music.labelled("train"),
-        music.labelled("valid"),
+        music.labelled("test" if cfg.parity.valid_on_test_music else "valid"),
     )
+
+
+def _words(cfg: TrainConfig, splits: tuple[Store, Store, Store, Store]) -> Words | None:
+    """Word vectors of a structure preserving framework."""
+    if not cfg.loss.has_tags:
+        return None
+    names = word_names(splits[0], splits[1], splits[2])
+    return read_words(cfg.words, names) if cfg.words else built_in(names)
 
 
 def _describe(store: Store) -> dict[str, Any]:
     content = hashlib.sha256(store.vectors.tobytes())
     for name in ("item_id", "split", "emotion"):
         content.update("\n".join(map(str, store.column(name))).encode())
-    return {
+    described = {
         "space_id": store.space_id,
         "encoder": store.encoder,
         "dim": store.vectors.shape[1],
         "content_sha256": content.hexdigest(),
     }
+    return described | ({"parts": [asdict(part) for part in store.parts]} if store.parts else {})
 
 
-def _train(cfg: TrainConfig, seeds: tuple[int, ...], parts: Path, progress: Progress) -> None:
+def _train(cfg: TrainConfig, seeds: tuple[int, ...], words: Words | None, parts: Path, progress: Progress) -> None:
     # Ray's workers run in folders of their own
     paths = {name: getattr(cfg, name) for name in ("speech", "speech_text", "music", "out")}
     cfg = replace(cfg, **{name: path and path.absolute() for name, path in paths.items()})
@@ -102,9 +122,12 @@ def _train(cfg: TrainConfig, seeds: tuple[int, ...], parts: Path, progress: Prog
         scratch = cfg.out / ".ray_train"
         trainer = _trainer_class(local=cfg.resources.address == "local")(
             _worker,
-            train_loop_config={"cfg": cfg, "seeds": seeds, "parts": parts.absolute(), "inbox": inbox},
+            train_loop_config={
+                "cfg": cfg, "seeds": seeds, "words": words, "parts": parts.absolute(), "inbox": inbox
+            },
             scaling_config=ScalingConfig(
-                num_workers=workers, resources_per_worker={"CPU": cfg.resources.cpus}
+                num_workers=workers, use_gpu=cfg.resources.gpus_per_worker > 0,
+                resources_per_worker={"CPU": cfg.resources.cpus, **_gpus(cfg)},
             ),
             run_config=RunConfig(
                 name="fit", storage_path=str(scratch), failure_config=FailureConfig(max_failures=0),
@@ -119,6 +142,11 @@ def _train(cfg: TrainConfig, seeds: tuple[int, ...], parts: Path, progress: Prog
             raise _user_error(error) or error from None
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _gpus(cfg: TrainConfig) -> dict[str, float]:
+    """Ray takes a share of 0 for a mistake."""
+    return {"GPU": cfg.resources.gpus_per_worker} if cfg.resources.gpus_per_worker else {}
 
 
 def _trainer_class(*, local: bool) -> Any:
@@ -142,38 +170,57 @@ def _worker(task: dict[str, Any]) -> None:
     """One worker of the group: fits every n-th seed and writes each."""
     import ray.train
     import torch
-    from torch.utils.tensorboard import SummaryWriter
-
-    from s2m_ray.checkpoint import write_seed
-    from s2m_ray.train import fit
 
     cfg: TrainConfig = task["cfg"]
     context = ray.train.get_context()
     seeds = task["seeds"][context.get_world_rank() :: context.get_world_size()]
     torch.set_num_threads(max(1, int(cfg.resources.cpus)))
-    events = {seed: cfg.out / "events" / f"seed-{seed}" for seed in seeds}
-    for folder in events.values():
+    stores = split_stores(cfg, read_speech(cfg.speech, cfg.speech_text), read_store(cfg.music))
+    begun, fresh = read_snapshots(task["parts"], seeds)
+    done = 0
+    # seeds that stand at different epochs, because other workers trained them before, do not fit in one batch
+    for group, snapshot in [*((s.seeds, s) for s in begun), *([(fresh, None)] if fresh else [])]:
+
+        def tell(epochs: int, before: int = done) -> None:
+            task["inbox"].put.remote(context.get_world_rank(), before + epochs)
+
+        _fit_group(cfg, stores, group, snapshot, task["words"], task["parts"], tell)
+        done += len(group) * cfg.fit.epochs
+    ray.train.report({"seeds": len(seeds)})
+
+
+def _fit_group(
+    cfg: TrainConfig, stores: tuple[Store, Store, Store, Store], seeds: tuple[int, ...], snapshot: Snapshot | None,
+    words: Words | None, parts: Path, tell: Callable[[int], None],
+) -> None:  # fmt: skip
+    """Fit seeds side by side, from their snapshot if there is one, and write each."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    train_speech, valid_speech, train_music, valid_music = stores
+    writers = {}
+    for seed in seeds:
+        folder = cfg.out / "events" / f"seed-{seed}"
         shutil.rmtree(folder, ignore_errors=True)  # the curves of a run that was stopped
-    writers = {seed: SummaryWriter(str(folder)) for seed, folder in events.items()}
+        writers[seed] = SummaryWriter(str(folder))
 
     def on_epoch(epoch: int, rows: list[dict[str, float]]) -> None:
         for row in rows:
             for name in ("train_loss", "valid_loss", "lr"):
-                writers[int(row["seed"])].add_scalar(name, row[name], epoch)
-        task["inbox"].put.remote(context.get_world_rank(), len(seeds) * (epoch + 1))
+                writers[int(row["seed"])].add_scalar(name, row[name], int(row["epoch"]))
+        tell(len(seeds) * (epoch + 1))
 
-    train_speech, valid_speech, train_music, valid_music = split_stores(
-        cfg, read_speech(cfg.speech, cfg.speech_text), read_store(cfg.music)
-    )
+    if snapshot:
+        on_epoch(snapshot.epoch, snapshot.history)
     result = fit(
         train_speech, train_music, valid_speech, valid_music,
-        seeds=seeds, model=cfg.model, loss=cfg.loss, optimisation=cfg.fit, on_epoch=on_epoch,
+        seeds=seeds, model=cfg.model, loss=cfg.loss, optimisation=cfg.fit, modality=cfg.modality, parity=cfg.parity,
+        words=words, device="cuda" if cfg.resources.gpus_per_worker else "cpu", resume=snapshot,
+        keeper=Keeper(parts, every_s=cfg.resources.snapshot_s), on_epoch=on_epoch,
     )  # fmt: skip
     for place in range(len(seeds)):
-        write_seed(task["parts"], result, place)
+        write_seed(parts, result, place)
     for writer in writers.values():
         writer.close()
-    ray.train.report({"seeds": len(seeds)})
 
 
 class _Inbox:

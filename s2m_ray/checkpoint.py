@@ -4,15 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from s2m_ray.config import IN_HALVES
 from s2m_ray.errors import CheckpointError
 from s2m_ray.files import read_json, replacing, versions, write_json
-from s2m_ray.model import JointModel
+from s2m_ray.model import JointModel, is_shared
 from s2m_ray.train import Fit
 
 HEADER, WEIGHTS, HISTORY = "config.json", "model.safetensors", "history.parquet"
@@ -35,7 +37,7 @@ def write_seed(folder: Path, fit: Fit, place: int) -> None:
     with replacing(folder / f"seed-{seed}.parquet") as temporary:
         pq.write_table(pa.Table.from_pylist(rows), temporary)
     state = fit.model.state_dict()
-    one = {name: (v[place : place + 1] if v.dim() > 1 else v).clone() for name, v in state.items()}
+    one = {name: (v if is_shared(name) else v[place : place + 1]).clone() for name, v in state.items()}
     with replacing(folder / f"seed-{seed}.safetensors") as temporary:
         save_file(one, temporary, metadata={"best_epoch": str(fit.best_epoch[place])})
 
@@ -53,7 +55,7 @@ def seal(out: Path, parts: Path, *, seeds: tuple[int, ...], header: dict[str, An
             states.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - not a dict
             best_epoch[str(seed)] = int(file.metadata()["best_epoch"])
     joined = {
-        name: torch.cat([state[name] for state in states]) if value.dim() > 1 else value
+        name: value if is_shared(name) else torch.cat([state[name] for state in states])
         for name, value in states[0].items()
     }
     with replacing(out / WEIGHTS) as temporary:
@@ -77,13 +79,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: no {HEADER}, expected a finished checkpoint folder; {why}")
     header = read_json(path / HEADER, CheckpointError)
     try:
-        model = JointModel(
-            header["seeds"], header["speech"]["dim"], header["music"]["dim"], header["config"]["model"]["dim"]
-        )
+        model = _empty_model(header)
         model.load_state_dict(load_file(path / WEIGHTS))
     except KeyError as error:
         raise CheckpointError(f"{path / HEADER}: key {error} is missing; was it edited?") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         why = str(error).splitlines()[0]
         raise CheckpointError(f"{path / HEADER}: not as `s2m train` wrote it: {why}; was it edited?") from None
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -91,3 +91,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path / WEIGHTS}: does not hold the model of {HEADER}: {str(error).splitlines()[-1].strip()}"
         ) from None
     return Checkpoint(path, model, tuple(header["seeds"]), header)
+
+
+def _empty_model(header: dict[str, Any]) -> JointModel:
+    config, words = header["config"], header.get("words")
+    halves = [part["dim"] for part in header["speech"].get("parts", ())]
+    return JointModel(
+        header["seeds"], header["speech"]["dim"], header["music"]["dim"], config["model"]["dim"],
+        halves=halves if config.get("modality") in IN_HALVES else None,
+        words=np.zeros((len(words["names"]), words["dim"])) if words else None,
+    )  # fmt: skip

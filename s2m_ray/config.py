@@ -15,8 +15,10 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 from s2m_ray.errors import ConfigError
 from s2m_ray.place import Place, Remote, masked, place
 
-Framework = Literal["triplet", "triplet_soft"]
-Modality = Literal["audio", "text", "fusion"]
+Framework = Literal["triplet", "triplet_sp", "triplet_soft", "triplet_sp_soft"]
+Modality = Literal["audio", "text", "fusion", "late_fusion", "masking_fusion"]
+IN_HALVES = ("late_fusion", "masking_fusion")  # a head for the audio and one for the words
+FUSED = ("fusion", *IN_HALVES)  # those that take audio and words
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[str, ...] = get_args(Split)
 T = TypeVar("T")
@@ -50,9 +52,10 @@ class ResourceConfig:
     address: str = "local"  # Ray cluster; "local" starts one for this command, "auto" takes a running one
     workers: int = 0  # actors or training workers; 0 = as many as there are cores (or seeds)
     cpus_per_worker: float = 0.0  # 0 = one; for a worker of `embed` with a GPU an equal share of all, to decode with
-    gpus_per_worker: float = 0.0  # of `embed` and `evaluate`; a worker without a share sees no GPU
+    gpus_per_worker: float = 0.0  # a worker without a share sees no GPU
     batch_s: float = 120.0  # audio-seconds decoded at once by a worker: bounds its memory
     device: Literal["auto", "cpu", "cuda"] = "auto"  # that `evaluate` searches on; auto: all GPUs that there are
+    snapshot_s: float = 30.0  # of `train`: after an epoch, if the last snapshot is older; a kill costs so much
 
     def __post_init__(self) -> None:
         _check(self.workers >= 0, "resources.workers", self.workers, "0 (automatic) or more")
@@ -60,6 +63,7 @@ class ResourceConfig:
         _check(self.gpus_per_worker >= 0, "resources.gpus_per_worker", self.gpus_per_worker, "0 or more")
         _check(0 < self.batch_s < float("inf"), "resources.batch_s", self.batch_s, "a value above 0, and finite")
         _check(self.device in ("auto", "cpu", "cuda"), "resources.device", self.device, "auto, cpu or cuda")
+        _check(self.snapshot_s >= 0, "resources.snapshot_s", self.snapshot_s, "0 (after each epoch) or more")
 
     @property
     def cpus(self) -> float:
@@ -124,12 +128,13 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """``triplet``, or ``triplet_soft`` = triplet + emo_lambda * regulariser."""
+    """``triplet``, or with ``sp`` the structure preserving sum of three; ``soft``: + emo_lambda * regulariser."""
 
     framework: Framework = "triplet_soft"
     regulariser: Literal["emosim", "ranksim"] = "emosim"  # of the soft frameworks
     margin: float = 0.4  # cosine units
-    emo_lambda: float = 1.0  # λ of the paper; without effect in `triplet`
+    emo_lambda: float = 1.0  # λ of the paper; without effect in `triplet` and `triplet_sp`
+    negatives: Literal["speech_label", "music_label"] = "speech_label"  # what a negative must not share (Q8)
 
     def __post_init__(self) -> None:
         known = get_args(Framework)
@@ -137,6 +142,18 @@ class LossConfig:
         _check(self.regulariser in ("emosim", "ranksim"), "loss.regulariser", self.regulariser, "emosim or ranksim")
         _check(0 < self.margin <= 2, "loss.margin", self.margin, "a value in (0, 2]")
         _check(0 <= self.emo_lambda < float("inf"), "loss.emo_lambda", self.emo_lambda, "a value of 0 or more")
+        known = ("speech_label", "music_label")
+        _check(self.negatives in known, "loss.negatives", self.negatives, " or ".join(known))
+
+    @property
+    def has_tags(self) -> bool:
+        """Whether the words of the emotions are trained too: the structure preserving frameworks."""
+        return "_sp" in self.framework
+
+    @property
+    def is_soft(self) -> bool:
+        """Whether the regulariser is part of the loss."""
+        return self.framework.endswith("_soft")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +199,28 @@ class HoldoutConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ParityConfig:
+    """What the original code does and we do not, each to be brought back; the numbers are those of its analysis.
+
+    What never comes back: loops over items on the host (Q11), distances that depend on the batch size (Q17).
+
+    Source: Doh et al., ICASSP 2023 (official code).
+    """
+
+    first_match: bool = False  # Q3: the first column of an emotion, or of an equal similarity, stands for it
+    valid_on_test_music: bool = False  # Q5: early stopping looks at the music of the test split
+    random_validation: bool = False  # Q6: other valid triplets in each epoch, for each seed
+    cumulative_patience: bool = False  # Q7: epochs without a better loss are counted in total, warm-up included
+    raw_input: bool = False  # heads take vectors as they are, not standardised
+    label_coordinates: bool = False  # valence and arousal of the label, even where an item has its own
+
+    @classmethod
+    def settings(cls) -> list[str]:
+        """All of them, and the original's schedule where ours differs, as settings ``key=value``."""
+        return [f"parity.{f.name}=true" for f in fields(cls)] + ["fit.patience=5"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Two stores -> checkpoint."""
 
@@ -190,10 +229,12 @@ class TrainConfig:
     out: Path
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     modality: Modality = "audio"  # of the speech; fusion: audio vector, then text vector (early fusion)
-    speech_text: Place | None = None  # fusion: store of the speech's words, joined by item_id
+    speech_text: Place | None = None  # the fusions: store of the speech's words, joined by item_id
+    words: Path | None = None  # sp: vectors of the emotions' words, GloVe's text format; none: built-in ones
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    parity: ParityConfig = field(default_factory=ParityConfig)
     holdout: HoldoutConfig = field(default_factory=HoldoutConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
 
@@ -202,8 +243,17 @@ class TrainConfig:
         _check_local("out", self.out)
         _check_seeds(self.seeds)
         _check(
-            (self.modality == "fusion") == (self.speech_text is not None),
-            "modality", f"{self.modality}, speech_text={self.speech_text}", "speech_text for fusion, and only there",
+            (self.modality in FUSED) == (self.speech_text is not None),
+            "modality", f"{self.modality}, speech_text={self.speech_text}",
+            "speech_text for the fusions, and only there",
+        )  # fmt: skip
+        in_halves = self.modality in IN_HALVES
+        _check(not in_halves or self.model.dim % 2 == 0, "model.dim", self.model.dim, f"even for {self.modality}")
+        has_words = self.words is None or self.loss.has_tags
+        _check(has_words, "words", self.words, f"none: loss.framework={self.loss.framework} has no words")
+        _check(
+            not (self.parity.valid_on_test_music and self.holdout.speakers),
+            "parity.valid_on_test_music", True, "false with a holdout: either settles what early stopping looks at",
         )  # fmt: skip
 
 
@@ -211,11 +261,11 @@ class TrainConfig:
 class EvalConfig:
     """Checkpoint (or none) and two stores -> evaluation."""
 
-    speech: Place
     music: Place
     out: Path
+    speech: Place | None = None
     model: Path | None = None  # none: the two stores share a space already
-    speech_text: Place | None = None  # for a model of modality fusion
+    speech_text: Place | None = None  # for a model of the fusions, beside speech or alone
     split: Split = "test"
     k: int = 5
     depth: int = 20  # ranks kept in run.parquet
@@ -228,6 +278,8 @@ class EvalConfig:
     def __post_init__(self) -> None:
         _take_places(self, "speech", "music", "speech_text")
         _check_local("out", self.out)
+        found = self.speech is not None or self.speech_text is not None
+        _check(found, "speech", self.speech, "a store, or speech_text")
         _check(self.split in SPLITS, "split", self.split, f"one of {', '.join(SPLITS)}")
         _check(self.k >= 1, "k", self.k, "at least 1")
         _check(self.depth >= self.k, "depth", self.depth, "at least k")

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+# Weights of speech -> music, tag -> speech, tag -> music. Source: Doh et al., ICASSP 2023 (official code)
+STRUCTURE = (0.4, 0.3, 0.3)
 RANK_STEP = 2.0  # how far the black-box gradient looks. Source: Doh et al., ICASSP 2023 (official code)
 
 
@@ -21,9 +23,9 @@ def triplet_loss(
     negative: Int[Tensor, "seeds batch"],
     has_negative: Bool[Tensor, "seeds batch"],
     *,
-    margin: float,
+    margin: float | Float[Tensor, "seeds 1"],
 ) -> Float[Tensor, " seeds"]:
-    """Mean over rows of ``max(0, margin - cos(a, p) + cos(a, n))``; ``margin`` is in cosine units.
+    """Mean over rows of ``max(0, margin - cos(a, p) + cos(a, n))``; ``margin`` is in cosine units, one or a seed's.
 
     Args:
         similarity: Cosine of anchor ``i`` and positive ``j``; the positive of row ``i`` stands on the diagonal, its
@@ -37,10 +39,22 @@ def triplet_loss(
     return ((margin - positive + chosen).clamp(min=0) * has_negative).mean(dim=1)
 
 
+def structure_preserving_loss(triplets: Float[Tensor, "3 seeds"]) -> Float[Tensor, " seeds"]:
+    """``0.4 L(speech -> music) + 0.3 L(tag -> speech) + 0.3 L(tag -> music)``.
+
+    Args:
+        triplets: :func:`triplet_loss` of the three, in that order.
+
+    Source: Doh et al., ICASSP 2023 (official code).
+    """
+    parts = [weight * loss for weight, loss in zip(STRUCTURE, triplets, strict=True)]
+    return parts[0] + parts[1] + parts[2]
+
+
 def emosim_loss(
     similarity: Float[Tensor, "seeds batch batch"],
     target: Float[Tensor, "seeds batch batch"],
-    columns: Int[Tensor, "seeds tags"],
+    columns: Int[Tensor, "seeds rows tags"],
     present: Bool[Tensor, "seeds tags"],
 ) -> Float[Tensor, " seeds"]:
     """Mean squared difference between cosine and valence-arousal similarity, one column a music emotion.
@@ -50,12 +64,13 @@ def emosim_loss(
 
     Args:
         target: ``1 - Euclidean distance`` of the speech and the music item in the valence-arousal plane.
-        columns: The column that stands for each emotion; ``present`` says whether the batch has the emotion.
+        columns: The column that stands for each emotion, for each row or for all rows (then ``rows`` is 1);
+            ``present`` says whether the batch has the emotion.
 
     Source: Doh et al., ICASSP 2023, arXiv:2303.10539. The official code always takes the first column of a value;
     here the caller draws it.
     """
-    index = columns[:, None, :].expand(-1, similarity.shape[1], -1)
+    index = columns.expand(-1, similarity.shape[1], -1)
     difference = (similarity.gather(2, index) - target.gather(2, index)) * present[:, None, :]
     return difference.square().sum(dim=(1, 2)) / (similarity.shape[1] * present.sum(dim=1))
 
@@ -63,7 +78,7 @@ def emosim_loss(
 def ranksim_loss(
     similarity: Float[Tensor, "seeds batch batch"],
     target: Float[Tensor, "seeds batch batch"],
-    columns: Int[Tensor, "seeds tags"],
+    columns: Int[Tensor, "seeds rows tags"],
     present: Bool[Tensor, "seeds tags"],
 ) -> Float[Tensor, " seeds"]:
     """Mean squared difference between the ranks of the cosines and of the valence-arousal similarities in each row.
@@ -73,7 +88,7 @@ def ranksim_loss(
     Source: Doh et al., ICASSP 2023 (official code), after Gong et al., RankSim, ICML 2022, arXiv:2205.15236, which
     sums over rows and looks half as far.
     """
-    index = columns[:, None, :].expand(-1, similarity.shape[1], -1)
+    index = columns.expand(-1, similarity.shape[1], -1)
     shown = present[:, None, :].expand(-1, similarity.shape[1], -1)
     found: Tensor = _Ranks.apply(similarity.gather(2, index), shown)
     difference = found - ranks(target.gather(2, index), shown)

@@ -89,12 +89,39 @@ def draw_negatives(
 
 def draw_members(
     tags: Int[Tensor, "seeds batch"], uniform: Float[Tensor, "seeds batch"], count: int
-) -> tuple[Int[Tensor, "seeds count"], Bool[Tensor, "seeds count"]]:
-    """One random row of each tag 0..count-1, and whether the tag occurs.
+) -> tuple[Int[Tensor, "seeds 1 count"], Bool[Tensor, "seeds count"]]:
+    """One random row of each tag 0..count-1, the same for all anchors, and whether the tag occurs.
 
     Args:
         tags: Music emotion of each row.
         uniform: One number a row; the row of a tag with the largest is taken, which is uniform over its rows.
     """
-    member = tags[:, None, :] == torch.arange(count, device=tags.device)[None, :, None]
-    return (member * (uniform + 1)[:, None, :]).argmax(dim=-1), member.any(dim=-1)
+    member = _members(tags, count)
+    return (member * (uniform + 1)[:, None, :]).argmax(dim=-1)[:, None, :], member.any(dim=-1)
+
+
+def first_matches(
+    target: Float[Tensor, "seeds anchors batch"], tags: Int[Tensor, "seeds batch"], count: int
+) -> tuple[Int[Tensor, "seeds anchors count"], Bool[Tensor, "seeds count"]]:
+    """For each anchor and tag 0..count-1 the first row with the tag's similarity, and whether the tag counts.
+
+    The reduction of the official code (Q3), which takes columns for equal if their values are: each tag stands for
+    its column of ``target``; a tag whose column is that of a tag before it does not count; and in each row the first
+    column of the very same value is taken, be it of another tag.
+
+    Args:
+        target: Equal in all columns of a tag.
+    """
+    member = _members(tags, count)
+    first = member.int().argmax(dim=-1)
+    values = target.gather(2, first[:, None, :].expand(-1, target.shape[1], -1))  # [seeds, anchors, count]
+    equal = (values[..., :, None] == values[..., None, :]).all(dim=1)  # of whole columns
+    present = member.any(dim=-1)
+    before = torch.ones(count, count, dtype=torch.bool, device=tags.device).tril(-1)
+    repeated = (equal & before & present[:, None, :]).any(dim=-1)
+    columns = (target[:, :, None, :] == values[..., None]).int().argmax(dim=-1)
+    return columns, present & ~repeated
+
+
+def _members(tags: Int[Tensor, "seeds batch"], count: int) -> Bool[Tensor, "seeds count batch"]:
+    return tags[:, None, :] == torch.arange(count, device=tags.device)[None, :, None]

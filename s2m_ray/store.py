@@ -14,7 +14,7 @@ All of that holds for a store in object storage too, where an upload is whole or
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,15 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A stretch of the vectors of a store that is joined from several."""
+
+    space_id: str
+    encoder: str
+    dim: int
+
+
+@dataclass(frozen=True)
 class Store:
     """Vectors and the manifest's columns, row by row."""
 
@@ -72,6 +81,7 @@ class Store:
     vectors: Float[ndarray, "items dim"]
     space_id: str
     encoder: str
+    parts: tuple[Part, ...] = ()  # of speech with its words: audio, text
 
     def column(self, name: str) -> list[Any]:
         """A column as Python values; all None if the store has no such column."""
@@ -81,7 +91,7 @@ class Store:
         """The rows where ``mask`` holds."""
         chosen = np.asarray(mask, dtype=bool)
         items = self.items.filter(pa.array(chosen))
-        return Store(self.path, items, self.vectors[chosen], self.space_id, self.encoder)
+        return replace(self, items=items, vectors=self.vectors[chosen])
 
     def labelled(self, split: str) -> "Store":
         """The rows of a split that have an emotion.
@@ -335,29 +345,6 @@ def require_distinct(items: pa.Table, path: Place) -> None:
 def space_of(header: Mapping[str, Any], dim: int) -> tuple[str, str]:
     """Space and encoder; of vectors made elsewhere only the length is known."""
     return header.get("space_id", f"unknown/{dim}"), header.get("encoder", "foreign")
-
-
-def read_speech(path: Place, text: Place | None) -> Store:
-    """The speech store; with ``text``, each item's vector is that of its audio followed by that of its words.
-
-    Raises:
-        StoreError: as :func:`read_store`, or the store of texts lacks an item.
-    """
-    audio = read_store(path)
-    if text is None:
-        return audio
-    words = read_store(text)
-    place = {item_id: row for row, item_id in enumerate(words.column("item_id"))}
-    lacking = [item_id for item_id in audio.column("item_id") if item_id not in place]
-    if lacking:
-        raise StoreError(
-            f"{text}: lacks item '{lacking[0]}' of {path} ({len(lacking)} such items), expected one text an item; "
-            "were both embedded from the same manifest?"
-        )
-    rows = [place[item_id] for item_id in audio.column("item_id")]
-    vectors = np.concatenate([audio.vectors, words.vectors[rows]], axis=1)
-    space_id = f"{audio.space_id}+{words.space_id}"
-    return Store(path, audio.items, vectors, space_id, f"{audio.encoder} + {words.encoder}")
 
 
 def matrix(column: pa.ChunkedArray, path: Place) -> Float[ndarray, "items dim"]:

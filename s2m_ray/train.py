@@ -1,39 +1,31 @@
-"""``fit``: plain torch, many seeds at once, early stopping on the valid split."""
+"""``fit``: plain torch, many seeds at once, early stopping on the valid split, resumable after each epoch."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from s2m_ray.config import FitConfig, LossConfig, ModelConfig
-from s2m_ray.emotion import in_order, max_map, similarity
-from s2m_ray.errors import ConfigError
-from s2m_ray.losses import cosine_matrix, emosim_loss, ranksim_loss, triplet_loss
+from s2m_ray.config import IN_HALVES, FitConfig, LossConfig, Modality, ModelConfig, ParityConfig
+from s2m_ray.draws import WAYS, Dropout, draw_epoch, draw_shown, rows
+from s2m_ray.emotion import in_order, max_map
+from s2m_ray.errors import ConfigError, StoreError
+from s2m_ray.group import Group
 from s2m_ray.model import JointModel
-from s2m_ray.relevance import item_coordinates
-from s2m_ray.sampling import PairSampler, draw_members, draw_negatives
-from s2m_ray.seeds import rng
+from s2m_ray.objective import Joint, Scales, batch_loss
+from s2m_ray.optimiser import learning_rate
+from s2m_ray.pairs import Pairs, pairs
+from s2m_ray.snapshot import Keeper, Snapshot
 from s2m_ray.store import Store
+from s2m_ray.words import Words, built_in
 
 VALID_SEED = 0  # the valid triplets are the same for every seed: their losses can be compared
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Speech and music items of one split, as tensors, with their sampler."""
-
-    speech: Float[Tensor, "speech inputs"]
-    music: Float[Tensor, "music inputs"]
-    speech_tag: Tensor  # index into the speech emotions
-    music_tag: Tensor  # index into the music emotions
-    target: Float[Tensor, "speech music"]  # valence-arousal similarity
-    music_tags: tuple[str, ...]
-    sampler: PairSampler
+NO_PARITY = ParityConfig()
+FREE = ("margin", "emo_lambda", "lr", "min_lr", "weight_decay")  # in which seeds side by side may differ
+VALID_STEPS = 64  # batches of the valid loss that are computed side by side: bounds its memory
 
 
 @dataclass
@@ -47,25 +39,38 @@ class Fit:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def pairs(speech: Store, music: Store, label_map: dict[str, str], music_tags: Sequence[str]) -> Pairs:
-    """Tensors of two labelled stores.
+Variant = tuple[LossConfig, FitConfig]
 
-    Raises:
-        StoreError: a speech emotion maps to a music emotion without items.
-        ManifestError: an emotion has no coordinates.
-    """
-    speech_emotion, music_emotion = speech.column("emotion"), music.column("emotion")
-    speech_tags = sorted(label_map)
-    target = similarity(item_coordinates(speech), item_coordinates(music))
-    return Pairs(
-        torch.from_numpy(speech.vectors),
-        torch.from_numpy(music.vectors),
-        torch.tensor([speech_tags.index(tag) for tag in speech_emotion]),
-        torch.tensor([music_tags.index(tag) for tag in music_emotion]),
-        torch.from_numpy(target.astype(np.float32)),
-        tuple(music_tags),
-        PairSampler(speech_emotion, music_emotion, label_map),
-    )
+
+@dataclass(frozen=True)
+class Method:
+    """How one trains: everything that is no data, no seed and no place to write to."""
+
+    model: ModelConfig
+    loss: LossConfig
+    optimisation: FitConfig
+    modality: Modality
+    parity: ParityConfig
+    device: str
+    variants: tuple[Variant, ...]  # of each seed; they differ from the above in what does not change the shape
+
+    @property
+    def ways(self) -> int:
+        """How many triplet losses there are."""
+        return len(WAYS) if self.loss.has_tags else 1
+
+    def rates(self, epoch: float) -> list[float]:
+        """Learning rate of each seed; ``epoch`` counts fractions."""
+        return [learning_rate(epoch, settings) for _, settings in self.variants]
+
+    def take(self, places: Sequence[int]) -> "Method":
+        """Of some seeds."""
+        return replace(self, variants=tuple(self.variants[place] for place in places))
+
+
+def word_names(speech: Store, valid_speech: Store, music: Store) -> tuple[str, ...]:
+    """The emotions that a structure preserving framework needs word vectors of."""
+    return tuple(sorted({*speech.column("emotion"), *valid_speech.column("emotion"), *music.column("emotion")}))
 
 
 def fit(
@@ -78,15 +83,35 @@ def fit(
     model: ModelConfig,
     loss: LossConfig,
     optimisation: FitConfig,
+    modality: Modality = "audio",
+    parity: ParityConfig = NO_PARITY,
+    words: Words | None = None,
+    device: str = "cpu",
+    resume: Snapshot | None = None,
+    keeper: Keeper | None = None,
     on_epoch: Callable[[int, list[dict[str, float]]], None] = lambda epoch, rows: None,
+    variants: Sequence[Variant] | None = None,
+    on_stop: Callable[[int, Fit], None] | None = None,
+    watch: Callable[[int, list[int], JointModel], None] | None = None,
 ) -> Fit:
     """Train the joint space, all ``seeds`` in one batched model.
 
-    Each seed has its own draws, dropout, early stopping and best epoch; its numbers are those of training it alone.
-    An epoch is as many batches as the speech items fill (at least one).
+    Each seed has its own draws, dropout, early stopping and best epoch; its numbers are those of training it alone,
+    and so they are with ``variants``, by which the same seed may come several times. A seed that stopped is no longer
+    computed. An epoch is as many batches as the speech items fill (at least one).
 
     Args:
+        modality: Of the speech; late and masking fusion need a store of two halves (:mod:`s2m_ray.speech`).
+        words: Of the structure preserving frameworks, a vector for each of :func:`word_names`; none: built-in ones.
+        device: ``cuda`` gives other numbers than ``cpu``: other dropout masks, and products rounded otherwise.
+        resume: Where an earlier call with the same arguments stood; the numbers are as if it had gone through.
+        keeper: Writes such snapshots.
         on_epoch: Called after each epoch with its history rows, one for each seed that has not stopped.
+        variants: Loss and optimisation settings of each seed, which may differ in :data:`FREE`; history rows then
+            have a ``member``, the place among the seeds.
+        on_stop: Called with the place and the result of a seed as soon as it has stopped. A seed whose valid loss is
+            no longer finite then stops too, instead of ending them all.
+        watch: Called after each epoch with its number, the places that ran, and their model as it is.
 
     Returns:
         The heads of each seed at its best valid loss.
@@ -95,205 +120,196 @@ def fit(
         StoreError, ManifestError: the stores lack an emotion that the label map needs.
         ConfigError: a seed's valid loss is no longer finite.
     """
+    each = tuple(variants) if variants else ((loss, optimisation),) * len(seeds)
+    assert len(each) == len(seeds)
+    assert on_stop is None or variants, "who has stopped is told by the member"
+    assert all(_shape(one) == _shape((loss, optimisation)) for one in each)
+    method, cfg = Method(model, loss, optimisation, modality, parity, device, each), optimisation
     music_tags = in_order(music.column("emotion"))
     label_map = max_map([*speech.column("emotion"), *valid_speech.column("emotion")], music_tags)
-    train_pairs = pairs(speech, music, label_map, music_tags)
-    valid_pairs = pairs(valid_speech, valid_music.take(np.isin(valid_music.column("emotion"), music_tags)),
-                        label_map, music_tags)  # fmt: skip
-    net = JointModel(seeds, speech.vectors.shape[1], music.vectors.shape[1], model.dim)
-    net.speech.standardise(speech.vectors)
-    net.music.standardise(music.vectors)
-    optimiser = _SeedwiseAdamW(net, optimisation)
-    steps = max(1, len(speech.vectors) // optimisation.batch_size)
-    stop = _EarlyStop(net, len(seeds), optimisation)
-    result = Fit(net, seeds, label_map, stop.best_epoch)
-    for epoch in range(optimisation.epochs):
-        draws = _EpochDraws(train_pairs, seeds, "train", epoch, steps, optimisation.batch_size, model.dropout)
-        train_loss = torch.zeros(len(seeds))
+    if method.loss.has_tags and words is None:
+        words = built_in(word_names(speech, valid_speech, music))
+    names = words.names if words else ()
+    options = {"words": names, "label_coordinates": parity.label_coordinates}
+    data = pairs(speech, music, label_map, music_tags, **options).to(device)
+    known_music = valid_music.take(np.isin(valid_music.column("emotion"), music_tags))
+    valid = pairs(valid_speech, known_music, label_map, music_tags, **options).to(device)
+    group = Group(
+        _model(speech, music, seeds, method, words).to(device), [settings for _, settings in each],
+        cumulative=parity.cumulative_patience,
+    )  # fmt: skip
+    history: list[dict[str, float]] = []
+    if resume:
+        group.restore(resume)
+        history = list(resume.history)
+
+    def result(places: Sequence[int]) -> Fit:
+        own = [row for row in history if len(places) == len(seeds) or row["member"] in places]
+        best = group.best_epoch
+        return Fit(
+            group.best(places).cpu(), tuple(seeds[p] for p in places), label_map, [best[p] for p in places], own
+        )
+
+    running = _Running(group, seeds, method, data, valid)
+    for epoch in range(resume.epoch + 1 if resume else 0, cfg.epochs):
+        if not any(group.stop.running):  # of a snapshot that was taken at the very end
+            break
+        train_loss, valid_loss, rates = running.epoch(epoch)
+        found = zip(group.running, train_loss.tolist(), valid_loss.tolist(), rates, strict=True)
+        told = [
+            {"epoch": epoch, "seed": seeds[place], "train_loss": t, "valid_loss": v, "lr": rate}
+            | ({"member": place} if variants else {})
+            for place, t, v, rate in found
+        ]
+        if on_stop is None:
+            _refuse_infinite(told, method)
+        history += told
+        on_epoch(epoch, told)
+        if watch:
+            watch(epoch, group.running, group.net)
+        group.stop.after(epoch, valid_loss)
+        if on_stop:
+            group.stop.end(~valid_loss.isfinite())
+            for place in group.running if epoch + 1 == cfg.epochs else group.stopped():
+                on_stop(place, result([place]))
+        if not any(group.stop.running):
+            break
+        if group.stopped():
+            group.take_out()
+            running = _Running(group, seeds, method, data, valid)
+        if keeper and keeper.is_due():
+            keeper.write(Snapshot(seeds, epoch, group.state(), history))
+    return result(range(len(seeds)))
+
+
+def _shape(variant: Variant) -> Variant:
+    """The settings that all seeds of one batched model share."""
+    loss, settings = variant
+    free = {name: getattr(FitConfig, name) for name in FREE if hasattr(FitConfig, name)}
+    return replace(loss, margin=1.0, emo_lambda=0.0), replace(settings, **free)
+
+
+def _model(speech: Store, music: Store, seeds: tuple[int, ...], method: Method, words: Words | None) -> JointModel:
+    halves = tuple(part.dim for part in speech.parts) if method.modality in IN_HALVES else None
+    if halves is not None and len(halves) != 2:
+        raise StoreError(
+            f"{speech.path}: vectors of {len(halves)} parts, expected audio and words for {method.modality}"
+        )
+    net = JointModel(
+        seeds, speech.vectors.shape[1], music.vectors.shape[1], method.model.dim,
+        halves=halves, words=words.vectors if words else None,
+    )  # fmt: skip
+    if not method.parity.raw_input:
+        net.speech.standardise(speech.vectors)
+        net.music.standardise(music.vectors)
+    return net
+
+
+class _Running:
+    """One epoch after the other of the seeds that run."""
+
+    def __init__(self, group: Group, seeds: Sequence[int], method: Method, data: Pairs, valid: Pairs) -> None:
+        self._group, self._data = group, data
+        self._seeds = tuple(seeds[place] for place in group.running)
+        self._method = method.take(group.running)
+        self._scales = Scales.of([loss for loss, _ in self._method.variants], method.device)
+        self._validation = _Validation(valid, self._seeds, self._method)
+
+    def epoch(self, epoch: int) -> tuple[Float[Tensor, " seeds"], Float[Tensor, " seeds"], list[float]]:
+        """Mean loss of each seed over the epoch's batches, its valid loss behind them, its last learning rate."""
+        train_loss, rates = self._train(epoch)
+        return train_loss, self._validation.loss(self._group.net, epoch), rates
+
+    def _train(self, epoch: int) -> tuple[Float[Tensor, " seeds"], list[float]]:
+        method, data, net, seeds = self._method, self._data, self._group.net, self._seeds
+        cfg = method.optimisation
+        steps = max(1, len(data.speech) // cfg.batch_size)
+        draws = draw_epoch(data, seeds, "train", epoch, steps=steps, batch=cfg.batch_size, ways=method.ways)
+        draws, shown = draws.to(method.device), None
+        if method.modality == "masking_fusion":
+            shown = draw_shown(seeds, "train", epoch, steps).to(method.device)
+        widths = [data.speech.shape[1], data.music.shape[1]]
+        if method.loss.has_tags:
+            widths += 2 * [net.words.shape[1]]
+        dropout = Dropout(seeds, epoch, rate=method.model.dropout, widths=widths, device=method.device)
+        train_loss = torch.zeros(len(seeds), device=method.device)
         net.train()
         for step in range(steps):
-            lr = learning_rate(epoch + step / steps, optimisation)
-            value = _train_loss(net, train_pairs, draws, step, loss)
+            rates = method.rates(epoch + step / steps)
+            batch, keep = draws.step(step), dropout.masks(cfg.batch_size)
+            half = (shown[step],) if shown is not None else ()
+            vectors = [
+                net.speech(data.speech[batch.speech], keep[0], *half),
+                net.music(data.music[batch.music], keep[1]),
+            ]
+            if method.loss.has_tags:
+                vectors += [
+                    net.tag(net.words[data.speech_word[batch.speech]], keep[2]),
+                    net.tag(net.words[data.music_word[batch.music]], keep[3]),
+                ]
+            value = batch_loss(
+                Joint(*vectors), data, batch, method.loss, first_match=method.parity.first_match,
+                scales=self._scales,
+            )  # fmt: skip
             net.zero_grad(set_to_none=True)
             value.sum().backward()
-            optimiser.step(lr)
+            self._group.optimiser.step(rates)
             train_loss += value.detach() / steps
-        valid_loss = _valid_loss(net, valid_pairs, len(seeds), optimisation, loss)
-        rows = [
-            {"epoch": epoch, "seed": seed, "train_loss": t, "valid_loss": v, "lr": lr}
-            for seed, t, v in zip(seeds, train_loss.tolist(), valid_loss.tolist(), strict=True)
-        ]
-        for row, running in zip(rows, stop.running, strict=True):
-            if running and not math.isfinite(row["valid_loss"]):
-                raise ConfigError(
-                    f"fit: the valid loss of seed {row['seed']} is {row['valid_loss']} in epoch {epoch}, expected a "
-                    f"finite value; is fit.lr={optimisation.lr:g} or loss.emo_lambda={loss.emo_lambda:g} too large?"
-                )
-        rows = [row for row, running in zip(rows, stop.running, strict=True) if running]
-        result.history += rows
-        on_epoch(epoch, rows)
-        if stop.after(epoch, valid_loss):
-            break
-    stop.restore()
-    return result
+        return train_loss, rates
 
 
-def learning_rate(epoch: float, cfg: FitConfig) -> float:
-    """Linear warm-up, then half a cosine down to ``min_lr``; ``epoch`` counts fractions."""
-    if epoch < cfg.warmup_epochs:
-        return cfg.lr * epoch / cfg.warmup_epochs
-    progress = (epoch - cfg.warmup_epochs) / max(1, cfg.epochs - cfg.warmup_epochs)
-    return cfg.min_lr + (cfg.lr - cfg.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-class _SeedwiseAdamW:
-    """AdamW over each seed's slice of each parameter, as a tensor of its own that shares the parameter's memory.
-
-    The kernel rounds the last numbers of a tensor, those behind a whole vector register, in another way than the
-    rest, and which numbers are the last must not depend on how many seeds are trained side by side.
-    """
-
-    def __init__(self, net: nn.Module, cfg: FitConfig) -> None:
-        self._slices = [(value, value.detach().unbind()) for value in net.parameters()]
-        leaves = [leaf for _, slices in self._slices for leaf in slices]
-        self._adamw = torch.optim.AdamW(leaves, lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True)
-
-    def step(self, lr: float) -> None:
-        """One update from the gradients of the whole parameters."""
-        for group in self._adamw.param_groups:
-            group["lr"] = lr
-        for value, slices in self._slices:
-            assert value.grad is not None
-            for leaf, gradient in zip(slices, value.grad, strict=True):
-                leaf.grad = gradient
-        self._adamw.step()
-
-
-class _EpochDraws:
-    """All random numbers of an epoch, each seed's from its own streams: ``[steps, seeds, batch]``."""
-
-    def __init__(
-        self,
-        data: Pairs,
-        seeds: Sequence[int],
-        use: str,
-        epoch: int,
-        steps: int,
-        batch: int,
-        dropout: float = 0.0,
-    ) -> None:
-        drawn = [data.sampler.draw(seed, use, epoch, (steps, batch)) for seed in seeds]
-        self.speech = torch.from_numpy(np.stack([d[0] for d in drawn], axis=1))
-        self.music = torch.from_numpy(np.stack([d[1] for d in drawn], axis=1))
-        self.negative = self._uniform(seeds, use, "negatives", epoch, steps, batch)
-        self.member = self._uniform(seeds, use, "members", epoch, steps, batch)
-        self._dropout, self._inputs = dropout, (data.speech.shape[1], data.music.shape[1])
-        self._generators = [_generator(seed, use, "dropout", epoch) for seed in seeds]
-
-    @staticmethod
-    def _uniform(seeds: Sequence[int], use: str, name: str, epoch: int, steps: int, batch: int) -> Tensor:
-        draws = [rng(seed, name, use, epoch).random((steps, batch), dtype=np.float32) for seed in seeds]
-        return torch.from_numpy(np.stack(draws, axis=1))
-
-    def keep(self) -> list[Tensor] | list[None]:
-        """Dropout masks of the next step for the speech and the music head, scaled; None without dropout."""
-        if self._dropout == 0:
-            return [None, None]
-        shape = (self.speech.shape[2], sum(self._inputs))
-        uniform = torch.stack([torch.rand(shape, generator=g) for g in self._generators])
-        masks = (uniform >= self._dropout).float() / (1 - self._dropout)
-        return list(masks.split(self._inputs, dim=-1))
-
-
-def _generator(seed: int, *use: str | int) -> torch.Generator:
-    return torch.Generator().manual_seed(int(rng(seed, *use).integers(2**62)))
-
-
-def _train_loss(net: JointModel, data: Pairs, draws: _EpochDraws, step: int, loss: LossConfig) -> Tensor:
-    keep = draws.keep()
-    anchor = net.speech(data.speech[draws.speech[step]], keep[0])
-    positive = net.music(data.music[draws.music[step]], keep[1])
-    return batch_loss(anchor, positive, data, draws, step, loss)
-
-
-@torch.no_grad()
-def _valid_loss(
-    net: JointModel, data: Pairs, seeds: int, cfg: FitConfig, loss: LossConfig
-) -> Float[Tensor, " seeds"]:
-    """Mean loss over fixed triplets: the same draws in every epoch and for every seed.
+class _Validation:
+    """Mean loss over triplets: the same in every epoch and for every seed, unless the original's are asked for.
 
     In evaluation mode an item's joint vector does not depend on its batch, so each item is projected once.
     """
-    net.eval()
-    speech, music = (
-        head(vectors.expand(seeds, -1, -1)) for head, vectors in ((net.speech, data.speech), (net.music, data.music))
-    )
-    steps = -(-cfg.valid_triplets // cfg.batch_size)
-    draws = _EpochDraws(data, (VALID_SEED,), "valid", 0, steps, cfg.batch_size)
-    losses = [
-        batch_loss(speech[:, draws.speech[step, 0]], music[:, draws.music[step, 0]], data, draws, step, loss)
-        for step in range(steps)
-    ]
-    return torch.stack(losses).mean(dim=0)
+
+    def __init__(self, data: Pairs, seeds: tuple[int, ...], method: Method) -> None:
+        self._data, self._seeds, self._method = data, seeds, method
+        self._batch = method.optimisation.batch_size
+        self._scales = Scales.of([loss for loss, _ in method.variants], method.device)
+        self._fixed = None
+        if not method.parity.random_validation:
+            steps = -(-method.optimisation.valid_triplets // self._batch)
+            self._fixed = draw_epoch(
+                data, (VALID_SEED,), "valid", 0, steps=steps, batch=self._batch, ways=method.ways
+            ).to(method.device)
+
+    @torch.no_grad()
+    def loss(self, net: JointModel, epoch: int) -> Float[Tensor, " seeds"]:
+        """Of each seed."""
+        net.eval()
+        data, seeds = self._data, len(self._seeds)
+        sides = [net.speech(data.speech.expand(seeds, -1, -1)), net.music(data.music.expand(seeds, -1, -1))]
+        words = net.tag(net.words.expand(seeds, -1, -1)) if self._method.loss.has_tags else None
+        draws = self._fixed or draw_epoch(
+            data, self._seeds, "valid", epoch, steps=max(1, len(data.speech) // self._batch), batch=self._batch,
+            ways=self._method.ways,
+        ).to(self._method.device)  # fmt: skip
+        losses = []
+        for start in range(0, len(draws.speech), VALID_STEPS):
+            batch = draws.steps(slice(start, start + VALID_STEPS), seeds)
+            vectors = [rows(sides[0], batch.speech), rows(sides[1], batch.music)]
+            if words is not None:
+                vectors += [
+                    rows(words, data.speech_word[batch.speech]),
+                    rows(words, data.music_word[batch.music]),
+                ]
+            value = batch_loss(
+                Joint(*vectors), data, batch, self._method.loss, first_match=self._method.parity.first_match,
+                scales=self._scales.repeat(len(batch.speech) // seeds),
+            )  # fmt: skip
+            losses.append(value.view(-1, seeds))
+        # summed exactly: the order in which torch adds a column up depends on how many columns there are
+        columns = torch.cat(losses).T.tolist()
+        return torch.tensor([math.fsum(column) / len(column) for column in columns])
 
 
-def batch_loss(
-    anchor: Float[Tensor, "seeds batch dim"],
-    positive: Float[Tensor, "seeds batch dim"],
-    data: Pairs,
-    draws: _EpochDraws,
-    step: int,
-    loss: LossConfig,
-) -> Float[Tensor, " seeds"]:
-    """Loss of one batch: ``triplet``, plus ``emo_lambda`` times the regulariser in ``triplet_soft``.
-
-    Args:
-        draws: Of as many seeds as there are rows of anchors, or of one that all share.
-    """
-    seeds = len(anchor)
-    speech, music, negative, member = (
-        values[step].expand(seeds, -1) for values in (draws.speech, draws.music, draws.negative, draws.member)
-    )
-    cosine = cosine_matrix(functional.normalize(anchor, dim=-1), functional.normalize(positive, dim=-1))
-    chosen, has_negative = draw_negatives(cosine, data.speech_tag[speech], negative)
-    value = triplet_loss(cosine, chosen, has_negative, margin=loss.margin)
-    if loss.framework == "triplet_soft":
-        target = data.target[speech[:, :, None], music[:, None, :]]
-        columns, present = draw_members(data.music_tag[music], member, len(data.music_tags))
-        regulariser = emosim_loss if loss.regulariser == "emosim" else ranksim_loss
-        value = value + loss.emo_lambda * regulariser(cosine, target, columns, present)
-    return value
-
-
-class _EarlyStop:
-    """Keeps each seed's best state; a seed stops after ``patience`` epochs without a better valid loss.
-
-    The epochs count one after the other and only behind the warm-up, during which the loss may well stand still.
-    """
-
-    def __init__(self, net: JointModel, seeds: int, cfg: FitConfig) -> None:
-        self._net, self._patience, self._warmup = net, cfg.patience, cfg.warmup_epochs
-        self._best = torch.full((seeds,), math.inf)
-        self._waited = torch.zeros(seeds, dtype=torch.long)
-        self._state = {name: value.clone() for name, value in net.state_dict().items()}
-        self.best_epoch = [0] * seeds
-        self.running = [True] * seeds
-
-    def after(self, epoch: int, valid_loss: Float[Tensor, " seeds"]) -> bool:
-        """Note an epoch; True when every seed has stopped."""
-        better = (valid_loss < self._best) & torch.tensor(self.running)
-        self._best = torch.where(better, valid_loss, self._best)
-        self._waited = torch.where(better, 0, self._waited + (epoch >= self._warmup))
-        for name, value in self._net.state_dict().items():
-            if value.dim() > 1:  # [seeds, ...]; the input's mean and scale belong to no seed
-                self._state[name][better] = value[better]
-            else:
-                self._state[name] = value.clone()
-        for seed in torch.nonzero(better).flatten().tolist():
-            self.best_epoch[seed] = epoch
-        self.running = [r and w < self._patience for r, w in zip(self.running, self._waited.tolist(), strict=True)]
-        return not any(self.running)
-
-    def restore(self) -> None:
-        """Put each seed's best state back."""
-        self._net.load_state_dict(self._state)
+def _refuse_infinite(told: Sequence[dict[str, float]], method: Method) -> None:
+    for row in told:
+        if not math.isfinite(row["valid_loss"]):
+            raise ConfigError(
+                f"fit: the valid loss of seed {row['seed']} is {row['valid_loss']} in epoch {row['epoch']}, expected "
+                f"a finite value; is fit.lr={method.optimisation.lr:g} or "
+                f"loss.emo_lambda={method.loss.emo_lambda:g} too large?"
+            )

@@ -165,6 +165,6 @@ def test_a_config_as_json():
 def test_fusion_needs_a_store_of_texts_and_nothing_else_takes_one():
     paths = {"speech": "s", "music": "m", "out": "o"}
     for given in ({"modality": "fusion"}, {"modality": "audio", "speech_text": "t"}):
-        with pytest.raises(ConfigError, match="expected speech_text for fusion, and only there"):
+        with pytest.raises(ConfigError, match="expected speech_text for the fusions, and only there"):
             load(TrainConfig, **paths, **given)
     assert load(TrainConfig, **paths, modality="fusion", speech_text="t").speech_text == Path("t")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from s2m_ray.model import Head, JointModel
+from s2m_ray.model import Head, JointModel, TwoHeads, is_shared
 
 SEEDS, INPUTS, DIM = (0, 7, 3), 6, 4
 
@@ -96,13 +96,6 @@ def test_dropout_mask_multiplies_the_standardised_input(head: Head) -> None:
         )
 
 
-def test_number_of_parameters_is_that_of_the_paper() -> None:
-    # 768*768 + 2*768 + 768*64 for speech, 64*64 + 2*64 + 64*64 for music
-    one = sum(p.numel() for p in JointModel((0,), 768, 64, 64).parameters())
-    assert one == 648_832
-    assert sum(p.numel() for p in JointModel((0, 1), 768, 64, 64).parameters()) == 2 * one
-
-
 def test_initial_weights_belong_to_the_seed_and_have_the_range_of_a_torch_layer() -> None:
     model, alone = JointModel(SEEDS, 16, 16, DIM), JointModel((7,), 16, 16, DIM)
     assert torch.equal(model.speech.linear1[1], alone.speech.linear1[0])
@@ -138,3 +131,119 @@ def test_projection_has_unit_length_and_does_not_depend_on_chunks() -> None:
     np.testing.assert_allclose(np.concatenate(pieces, axis=1), whole, atol=1e-6)
     assert not np.allclose(model.project("music", vectors[:9]), whole[:, :9], atol=1e-2)
     assert np.abs(whole[0] - whole[1]).max() > 0.1
+
+
+WORD_VECTORS = np.random.default_rng(5).normal(size=(3, 300)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words", "expected"),
+    [
+        # 768*768 + 2*768 + 768*64 for speech, 64*64 + 2*64 + 64*64 for music; fusion with 1536 for 768
+        (768, None, 648_832),
+        (1536, None, 2_468_992),
+        (768, WORD_VECTORS, 648_832 + 109_800),  # 300*300 + 2*300 + 300*64
+        (1536, WORD_VECTORS, 2_468_992 + 109_800),
+    ],
+)
+def test_number_of_parameters_is_that_of_the_paper_for_each_head(inputs: int, words: np.ndarray | None,
+                                                                 expected: int) -> None:  # fmt: skip
+    for seeds in (1, 2):
+        model = JointModel(range(seeds), inputs, 64, 64, words=words)
+        assert sum(p.numel() for p in model.parameters()) == seeds * expected
+
+
+def test_late_fusion_has_two_heads_into_a_half_each() -> None:
+    model = JointModel((0,), 1536, 64, 64, halves=(768, 768))
+    # twice 768*768 + 2*768 + 768*32, and the music head
+    assert sum(p.numel() for p in model.parameters()) == 2 * (768 * 768 + 2 * 768 + 768 * 32) + 8_320
+
+
+@pytest.fixture
+def two_heads() -> TwoHeads:
+    made = TwoHeads(SEEDS, (INPUTS, 3), DIM)
+    made.standardise(np.random.default_rng(0).normal(2, 3, (40, INPUTS + 3)).astype(np.float32))
+    return made
+
+
+def fused_batch(rows: int = 10) -> torch.Tensor:
+    return torch.randn(len(SEEDS), rows, INPUTS + 3, generator=torch.Generator().manual_seed(4))
+
+
+def test_two_heads_are_each_on_its_own_half_side_by_side(two_heads: TwoHeads) -> None:
+    x = fused_batch()
+    keep = (torch.rand(x.shape, generator=torch.Generator().manual_seed(2)) > 0.3).float() / 0.7
+    joint = two_heads(x, keep)
+    assert joint.shape == (len(SEEDS), 10, DIM)
+    for place in range(len(SEEDS)):
+        for head, own, out in (
+            (two_heads.audio, slice(0, INPUTS), slice(0, DIM // 2)),
+            (two_heads.text, slice(INPUTS, INPUTS + 3), slice(DIM // 2, DIM)),
+        ):
+            standard = (x[place, :, own] - head.input_mean) / head.input_scale * keep[place, :, own]
+            torch.testing.assert_close(joint[place, :, out], plain_head(head, place)(standard), atol=1e-4, rtol=1e-4)
+    assert two_heads.audio.linear1[0].std() > 0
+    assert not torch.equal(two_heads.audio.linear2[:, :3], two_heads.text.linear2)  # another stream for each
+
+
+def test_a_masked_half_is_0_gets_no_gradient_and_still_moves_its_statistics(two_heads: TwoHeads) -> None:
+    x = fused_batch()
+    shown = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[1.0, 1.0]]])  # r = 0, 1, 2 of the three seeds
+    before = [head.hidden_mean.clone() for head in (two_heads.audio, two_heads.text)]
+    joint = two_heads(x, None, shown)
+    half = DIM // 2
+    assert not joint[0, :, half:].any()
+    assert not joint[1, :, :half].any()
+    assert joint[2].all()
+    for head, old in zip((two_heads.audio, two_heads.text), before, strict=True):
+        assert (head.hidden_mean != old).any(dim=1).all()  # of each seed
+    joint.sin().sum().backward()
+    for head, place in ((two_heads.text, 0), (two_heads.audio, 1)):
+        assert not head.linear1.grad[place].any()
+        assert not head.linear2.grad[place].any()
+        assert not head.gain.grad[place].any()
+        assert head.linear1.grad[2].any()
+
+
+def test_speech_without_its_words_is_projected_by_its_audio_alone(two_heads: TwoHeads) -> None:
+    model = JointModel(SEEDS, INPUTS + 3, 4, DIM, halves=(INPUTS, 3))
+    vectors = fused_batch(9)[0].numpy()
+    model.speech.standardise(vectors)
+    lacking = vectors.copy()
+    lacking[2:5, INPUTS:] = np.nan  # no words
+    lacking[5, :INPUTS] = np.nan  # no audio
+    found, whole = model.project("speech", lacking), model.project("speech", vectors)
+    assert np.isfinite(found).all()
+    half = DIM // 2
+    np.testing.assert_allclose(found[:, [0, 1, 6, 7, 8]], whole[:, [0, 1, 6, 7, 8]], atol=1e-6)
+    assert not found[:, 2:5, half:].any()
+    assert not found[:, 5, :half].any()
+    np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, atol=1e-5)
+    for rows, own in ((slice(2, 5), slice(0, half)), (slice(5, 6), slice(half, DIM))):
+        expected = whole[:, rows, own] / np.linalg.norm(whole[:, rows, own], axis=-1, keepdims=True)
+        np.testing.assert_allclose(found[:, rows, own], expected, atol=1e-5)
+
+
+def test_early_fusion_takes_the_mean_of_the_training_items_for_what_is_missing() -> None:
+    model = JointModel(SEEDS, INPUTS, 4, DIM)
+    vectors = np.random.default_rng(0).normal(3, 2, (30, INPUTS)).astype(np.float32)
+    model.speech.standardise(vectors)
+    lacking, filled = vectors[:5].copy(), vectors[:5].copy()
+    lacking[:, 4:] = np.nan
+    filled[:, 4:] = vectors.mean(axis=0)[4:]
+    np.testing.assert_allclose(model.project("speech", lacking), model.project("speech", filled), atol=1e-5)
+
+
+def test_words_are_projected_by_their_own_head() -> None:
+    model = JointModel((0, 1), INPUTS, 4, DIM, words=WORD_VECTORS)
+    joint = model.project("tag", WORD_VECTORS)
+    assert joint.shape == (2, 3, DIM)
+    for place in range(2):
+        layers = plain_head(model.tag, place).eval()
+        with torch.no_grad():
+            expected = torch.nn.functional.normalize(layers(torch.from_numpy(WORD_VECTORS)), dim=-1)
+        np.testing.assert_allclose(joint[place], expected.numpy(), atol=1e-5)
+    assert is_shared("words")
+    assert is_shared("speech.input_mean")
+    assert not any(is_shared(name) for name, _ in model.named_parameters())
+    assert all(len(value) == 2 for value in model.seedwise_state().values())

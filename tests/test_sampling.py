@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from s2m_ray.errors import StoreError
-from s2m_ray.sampling import PairSampler, draw_members, draw_negatives
+from s2m_ray.sampling import PairSampler, draw_members, draw_negatives, first_matches
 
 TAGS = st.sampled_from(["angry", "calm", "fearful", "happy", "neutral"])
 MAP = {"angry": "angry", "calm": "noise", "fearful": "sad", "happy": "happy", "neutral": "noise"}
@@ -145,17 +145,37 @@ def test_members_are_those_of_the_loop(tags: list[int], order: list[int]) -> Non
     for tag in range(5):
         rows = [row for row, own in enumerate(tags) if own == tag]
         assert present[0, tag].item() == bool(rows)
-        assert 0 <= member[0, tag] < len(tags)
+        assert 0 <= member[0, 0, tag] < len(tags)
         if rows:
-            assert member[0, tag].item() == max(rows, key=lambda row: uniform[row])
+            assert member[0, 0, tag].item() == max(rows, key=lambda row: uniform[row])
 
 
 def test_members_are_uniform_over_the_rows_of_their_tag() -> None:
     rows = 30_000
     uniform = torch.rand(rows, 6, generator=torch.Generator().manual_seed(0))
     member, present = draw_members(torch.tensor([0, 1, 1, 0, 1, 0]).expand(rows, 6), uniform, 3)
-    counts = [np.bincount(member[:, tag].numpy(), minlength=6) for tag in (0, 1)]
+    counts = [np.bincount(member[:, 0, tag].numpy(), minlength=6) for tag in (0, 1)]
     assert chisquare(counts[0][[0, 3, 5]]).pvalue > CHANCE
     assert chisquare(counts[1][[1, 2, 4]]).pvalue > CHANCE
     assert counts[0][[1, 2, 4]].sum() == counts[1][[0, 3, 5]].sum() == 0
     assert present.all(dim=0).tolist() == [True, True, False]
+
+
+@given(st.data(), st.integers(1, 2), st.integers(1, 4), st.integers(1, 8))
+def test_first_matches_are_those_of_the_loop(data: st.DataObject, seeds: int, anchors: int, batch: int) -> None:
+    """C4 (i) to (iii): distinct columns, then in each row the first column of the same value."""
+    few = st.sampled_from([0.25, 0.5, 1.0])  # few values: whole columns and single values coincide
+    tags = np.array(data.draw(st.lists(st.integers(0, 3), min_size=seeds * batch, max_size=seeds * batch)))
+    tags = tags.reshape(seeds, batch)
+    table = np.array(data.draw(st.lists(few, min_size=seeds * anchors * 4, max_size=seeds * anchors * 4)))
+    table = table.reshape(seeds, anchors, 4)
+    target = np.take_along_axis(table, tags[:, None, :].repeat(anchors, axis=1), axis=2)
+    columns, present = first_matches(torch.tensor(target, dtype=torch.float32), torch.tensor(tags), 4)
+    for s in range(seeds):
+        distinct = {tuple(target[s, :, j]) for j in range(batch)}
+        counted = [tag for tag in range(4) if present[s, tag]]
+        found = [tuple(target[s, :, tags[s].tolist().index(tag)]) for tag in counted]
+        assert sorted(found) == sorted(distinct)  # each distinct column once
+        for tag, column in zip(counted, found, strict=True):
+            for row in range(anchors):
+                assert columns[s, row, tag].item() == target[s, row].tolist().index(column[row])

@@ -11,7 +11,8 @@ import pytest
 
 from s2m_ray.errors import EvaluationError, StoreError
 from s2m_ray.files import claim, digest, read_json, replacing, write_json
-from s2m_ray.store import Reject, Stored, read_rejects, read_speech, read_store, seal, shard_path, write_shard
+from s2m_ray.speech import read_speech
+from s2m_ray.store import Reject, Stored, read_rejects, read_store, seal, shard_path, write_shard
 
 HEADER = {"space_id": "space-1", "encoder": "fake", "dim": 2}
 

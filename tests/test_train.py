@@ -16,7 +16,8 @@ from s2m_ray.errors import ConfigError, StoreError
 from s2m_ray.index import rank
 from s2m_ray.metrics import precision_at_k
 from s2m_ray.model import JointModel
-from s2m_ray.train import Fit, fit, learning_rate
+from s2m_ray.optimiser import learning_rate
+from s2m_ray.train import Fit, fit
 
 SHORT = FitConfig(
     batch_size=16, epochs=8, warmup_epochs=2, lr=1e-2, min_lr=1e-9, weight_decay=0.01, patience=8, valid_triplets=64
@@ -158,8 +159,8 @@ class Watched(JointModel):
 
     last: "Watched"
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: Any, **rest: Any) -> None:
+        super().__init__(*args, **rest)
         Watched.last = self
 
 

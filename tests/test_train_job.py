@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from toy_stores import join, toy, write_foreign, write_sealed
 
 from jobs.evaluate import run as evaluate
-from jobs.train import run
+from jobs.train import run, split_stores
 from s2m_ray.checkpoint import HEADER, HISTORY, WEIGHTS, read_checkpoint, seed_path
 from s2m_ray.config import (
     EvalConfig,
@@ -30,7 +30,10 @@ from s2m_ray.config import (
     TrainConfig,
 )
 from s2m_ray.errors import CheckpointError, ConfigError, StoreError
-from s2m_ray.store import Store
+from s2m_ray.snapshot import Keeper
+from s2m_ray.speech import read_speech
+from s2m_ray.store import Store, read_store
+from s2m_ray.train import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {"speech": {"train": 40, "valid": 20, "test": 20}, "music": {"train": 30, "valid": 15, "test": 15}}
@@ -230,3 +233,95 @@ def test_command_line_trains_and_evaluates_with_relative_paths(stores: dict[str,
     assert set(evaluation["metrics"]) >= {"P@3", "MRR", "nDCG@3"}
     assert evaluation["metrics"]["P@3"]["mean"] > evaluation["metrics"]["P@3"]["floor"]
     assert json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())["seeds"] == [0, 1]
+
+
+def begun(done: TrainConfig, out: Path, workers: int) -> TrainConfig:
+    """A job whose workers have died in epoch 3, each with a snapshot of epoch 2, or of 1 for the last worker."""
+    cfg = replace(done, out=out, resources=ResourceConfig(workers=workers, snapshot_s=0))
+    parts = cfg.out / "seeds"
+    parts.mkdir(parents=True)
+    shutil.copy(done.out / "job.json", cfg.out)
+    stores = split_stores(cfg, read_speech(cfg.speech, None), read_store(cfg.music))
+
+    class Killed(Exception):
+        pass
+
+    for worker in range(workers):
+
+        def kill(epoch: int, rows: Any, last: int = 3 - (worker > 0)) -> None:
+            if epoch == last:
+                raise Killed
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        with pytest.raises(Killed):
+            fit(
+                stores[0], stores[2], stores[1], stores[3],
+                seeds=cfg.seeds[worker::workers], model=cfg.model, loss=cfg.loss, optimisation=cfg.fit,
+                keeper=Keeper(parts, every_s=0), on_epoch=kill,
+            )  # fmt: skip
+        torch.set_num_threads(before)
+    return cfg
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_a_job_goes_on_from_its_snapshots_with_another_number_of_workers(
+    done: TrainConfig, tmp_path: Path, before: int, after: int
+) -> None:
+    cfg = begun(done, tmp_path / "model", before)
+    result = run(replace(cfg, resources=ResourceConfig(workers=after)))
+    expected = {5: 3, 0: 3, 2: 3} if before == 1 else {5: 3, 0: 2, 2: 3}
+    assert (result.trained_now, result.resumed) == ((5, 0, 2), expected)
+    for name in (WEIGHTS, HISTORY):
+        assert (cfg.out / name).read_bytes() == (done.out / name).read_bytes(), name
+    assert not (cfg.out / "seeds").exists()
+
+
+@pytest.mark.slow
+def test_command_line_words_fusion_parity_and_a_missing_half(tmp_path: Path) -> None:
+    """`--words`, `--parity` and a fusion that is asked with its audio or its words alone."""
+    both = whole("speech")
+    write_sealed(tmp_path / "speech", both)
+    text = replace(both, vectors=both.vectors[:, ::-1].copy() + 1, space_id="text-space", encoder="toy-text")
+    write_sealed(tmp_path / "text", text)
+    write_sealed(tmp_path / "music", whole("music"))
+    (tmp_path / "glove.txt").write_text("the 1 2 3 4\nsad 0 1 0 1\nhappy 1 1 0 0\nangry 0 0 1 1\n")
+
+    def s2m(*arguments: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "cli.py"), *arguments, "--music", "music", "--json"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=200,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    common = ("--framework", "triplet_sp_soft", "--seeds", "2", "--workers", "1", "--set", "fit.epochs=6", "--set",
+              "fit.warmup_epochs=1", "--set", "fit.lr=0.01", "--set", "fit.batch_size=8", "--set", "model.dim=8",
+              "--speech", "speech")  # fmt: skip
+    trained = json.loads(
+        s2m("train", "--out", "late", "--modality", "late_fusion", "--speech-text", "text", "--words", "glove.txt",
+            *common)
+    )  # fmt: skip
+    assert trained["words"]["source"] == "glove.txt"
+    assert (trained["words"]["dim"], trained["words"]["names"]) == (4, ["angry", "happy", "sad"])
+    vectors = load_file(tmp_path / "late" / WEIGHTS)["words"]
+    assert vectors.tolist() == [[0, 0, 1, 1], [1, 1, 0, 0], [0, 1, 0, 1]]
+    assert [part["encoder"] for part in trained["speech"]["parts"]] == ["toy", "toy-text"]
+    whole_answer = json.loads(
+        s2m("evaluate", "late", "--out", "e-both", "--speech", "speech", "--speech-text", "text")
+    )
+    for name, option in (("words", ("--speech", "speech")), ("audio", ("--speech-text", "text"))):
+        answer = json.loads(s2m("evaluate", "late", "--out", f"e-without-{name}", *option))
+        assert answer["config"]["evaluate"]["queries_without"] == {name: 20}
+        assert answer["queries"] == whole_answer["queries"] == 20
+        assert answer["metrics"]["P@5"]["mean"] > 1.5 * answer["metrics"]["P@5"]["floor"]
+    assert "queries_without" not in whole_answer["config"]["evaluate"]
+    quirky = json.loads(s2m("train", "--out", "quirky", "--parity", *common, "--set", "fit.patience=3"))
+    assert all(quirky["config"]["parity"].values())
+    assert quirky["config"]["fit"]["patience"] == 3  # a setting of the user stands above the original's 5
+    assert quirky["items"]["valid_music"] == 15  # the test split's
+    assert quirky["words"]["source"].startswith("built-in")
+    refused_line = s2m("train", "--out", "no", *common, "--words", "text", code=2)
+    assert "words: text: cannot be read: Is a directory" in refused_line
+    assert not (tmp_path / "no").exists()
