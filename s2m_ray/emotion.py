@@ -62,15 +62,24 @@ def coordinates(labels: Sequence[str]) -> Float[ndarray, "labels 2"]:
     Raises:
         ManifestError: a label has no coordinates.
     """
+    refuse_unknown(labels)
+    return np.array([VALENCE_AROUSAL[label] for label in labels], dtype=np.float64).reshape(-1, 2)
+
+
+def refuse_unknown(labels: Iterable[str], where: str = "", remedy: str = "") -> None:
+    """Nothing, if all labels have coordinates.
+
+    Raises:
+        ManifestError: with the nearest label that has.
+    """
     unknown = sorted({label for label in labels if label not in VALENCE_AROUSAL})
     if unknown:
         near = difflib.get_close_matches(unknown[0], VALENCE_AROUSAL, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise ManifestError(
-            f"emotion '{unknown[0]}': no valence-arousal coordinates, expected one of "
-            f"{', '.join(sorted(VALENCE_AROUSAL))}{hint}"
+            f"{where}emotion '{unknown[0]}': no valence-arousal coordinates, expected one of "
+            f"{', '.join(sorted(VALENCE_AROUSAL))}{hint}{remedy}"
         )
-    return np.array([VALENCE_AROUSAL[label] for label in labels], dtype=np.float64).reshape(-1, 2)
 
 
 def similarity(a: Float[ndarray, "rows 2"], b: Float[ndarray, "columns 2"]) -> Float[ndarray, "rows columns"]:

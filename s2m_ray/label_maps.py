@@ -16,7 +16,7 @@ from numpy import ndarray
 
 from s2m_ray.emotion import VALENCE_AROUSAL, in_order, similarity
 from s2m_ray.errors import ManifestError
-from s2m_ray.place import Place
+from s2m_ray.place import Place, Remote
 
 LabelMap = dict[str, tuple[str, ...]]
 
@@ -74,9 +74,8 @@ def manual_map(labels: Iterable[str], music: Iterable[str], table: Mapping[str, 
             raise ManifestError(f"emotion '{label}': not in the map, expected one of {', '.join(sorted(table))}")
         found[label] = tuple(tag for tag in table[label] if tag in present)
         if not found[label]:
-            raise ManifestError(
-                f"emotion '{label}': maps to {', '.join(table[label])}, but the music has {', '.join(sorted(present))}"
-            )
+            answers, there = ", ".join(table[label]), ", ".join(sorted(present))
+            raise ManifestError(f"emotion '{label}': maps to {answers}, but the music has {there}")
     return found
 
 
@@ -112,7 +111,7 @@ def read_word_vectors(path: Place, words: Iterable[str]) -> dict[str, Float[ndar
     """
     wanted, found = set(words), {}
     try:
-        with path.open(encoding="utf-8") if not hasattr(path, "uri") else StringIO(path.read_text()) as lines:
+        with StringIO(path.read_text()) if isinstance(path, Remote) else path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 word, _, numbers = line.rstrip("\n").partition(" ")
                 if word in wanted and word not in found:
@@ -153,7 +152,7 @@ def read_labels(path: Place) -> Labels:
         ManifestError: no such file, or an entry that is not of that form.
     """
     try:
-        text = path.read_text(encoding="utf-8") if not hasattr(path, "uri") else path.read_text()
+        text = path.read_bytes().decode()
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -206,7 +205,9 @@ def _point(label: str, value: Any, path: Place) -> tuple[float, float]:
     except (TypeError, ValueError):
         raise ManifestError(f"{path}: {label}={value!r}, expected [valence, arousal]") from None
     if not (0 <= valence <= 1 and 0 <= arousal <= 1):
-        raise ManifestError(f"{path}: {label}=[{valence}, {arousal}], expected values in [0, 1]; are they of -1 to 1?")
+        raise ManifestError(
+            f"{path}: {label}=[{valence}, {arousal}], expected values in [0, 1]; are they of -1 to 1?"
+        )
     return valence, arousal
 
 

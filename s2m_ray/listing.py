@@ -16,7 +16,8 @@ from s2m_ray.errors import ManifestError, StoreError
 from s2m_ray.place import AT_ONCE, Place, Remote
 
 SUFFIXES = frozenset(
-    ".wav .flac .mp3 .ogg .oga .opus .aif .aiff .aifc .au .caf .w64 .rf64 .m4a .aac .wma .mp4".split()
+    (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64",
+     ".m4a", ".aac", ".wma", ".mp4")
 )  # fmt: skip
 NOT_CORPUS = ("__MACOSX", "@eaDir")  # what macOS's archiver and Synology's index leave beside the files
 SHOWN = 3
@@ -47,7 +48,10 @@ class Notes:
     def lines(self) -> list[str]:
         """One sentence each."""
         said = []
-        for what, names in (("folders or files cannot be read", self.unreadable), ("files are missing", self.missing)):
+        for what, names in (
+            ("folders or files cannot be read", self.unreadable),
+            ("files are missing", self.missing),
+        ):
             if names:
                 rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
                 said.append(f"{len(names)} {what}: {', '.join(names[:SHOWN])}{rest}")
@@ -95,7 +99,9 @@ def by_stem(root: Place, notes: Notes, suffixes: Iterable[str] = SUFFIXES) -> di
     for file in files(root, notes, suffixes):
         other = found.setdefault(file.stem, file)
         if other is not file:
-            raise ManifestError(f"{root}: '{other.relative}' and '{file.relative}' have one name, expected one of them")
+            raise ManifestError(
+                f"{root}: '{other.relative}' and '{file.relative}' have one name, expected one of them"
+            )
     return found
 
 

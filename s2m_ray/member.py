@@ -1,4 +1,4 @@
-"""A file within another one, such as a tar shard: ``shard-000.tar#bytes=512-3746``, from the first to before the last.
+"""A file within another one, such as a tar shard: ``shard-000.tar#bytes=512-3746``, the last byte not included.
 
 Only the bytes are read that the member has, wherever the outer file is.
 """

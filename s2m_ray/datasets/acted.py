@@ -55,7 +55,9 @@ def emodb_rows(root: Place, notes: Notes) -> Iterator[Row]:
                 text=EMODB_TEXTS.get(text),
             )  # fmt: skip
     if not found:
-        raise ManifestError(f"{root}: no Emo-DB file found, expected names such as 03a01Fa.wav; is this its wav folder?")
+        raise ManifestError(
+            f"{root}: no Emo-DB file found, expected names such as 03a01Fa.wav; is this its wav folder?"
+        )
 
 
 def emofilm_rows(root: Place, notes: Notes, *, language: str = "") -> list[Row]:
@@ -71,22 +73,19 @@ def emofilm_rows(root: Place, notes: Notes, *, language: str = "") -> list[Row]:
         choice("emofilm: language", language, LANGUAGES)
     found: list[Row] = []
     scenes: list[list[str]] = []
+    spoken: list[str] = []
     for file in files(root, notes, (".wav", ".flac")):
-        match = EMOFILM_NAME.fullmatch(file.stem)
-        if match is None:
-            continue
-        gender, code, scene, _, spoken = match.groups()
-        emotion = label_of(code, EMOFILM_EMOTIONS, file.uri)
-        found.append(as_row("emofilm", file.stem, file.uri, modality="speech", emotion=emotion))
-        scenes.append([gender + code + scene, "" if not language or spoken == language else "other"])
+        if match := EMOFILM_NAME.fullmatch(file.stem):
+            gender, code, scene, _, tongue = match.groups()
+            emotion = label_of(code, EMOFILM_EMOTIONS, file.uri)
+            found.append(as_row("emofilm", file.stem, file.uri, modality="speech", emotion=emotion))
+            scenes.append([gender + code + scene])
+            spoken.append(tongue)
     if not found:
         raise ManifestError(f"{root}: no EmoFilm file found, expected names such as f_ans001aen.wav")
-    splits = by_group([scene[:1] for scene in scenes], [row["emotion"] for row in found], SHARES)
-    return [
-        {**row, "split": split}
-        for row, split, scene in zip(found, splits, scenes, strict=True)
-        if scene[1] != "other"
-    ]  # fmt: skip
+    splits = by_group(scenes, [row["emotion"] for row in found], SHARES)
+    rows = [{**row, "split": split} for row, split in zip(found, splits, strict=True)]
+    return [row for row, tongue in zip(rows, spoken, strict=True) if language in ("", tongue)]
 
 
 EMODB = Corpus(

@@ -44,7 +44,9 @@ def rows(root: Place, notes: Notes, *, fold: str = "F8", leaks: Collection[str] 
                 raise ManifestError(f"{path}: item '{item}': unknown speaker, expected {', '.join(SPEAKERS)}")
             uri = file_for(item, audio, notes)
             if uri is not None:
-                part = split if "speakers" in leaks or split == "test" else "valid" if speaker == follower else "train"
+                part = (
+                    split if "speakers" in leaks or split == "test" else "valid" if speaker == follower else "train"
+                )
                 found.append(
                     as_row(
                         "hikia", item, uri, modality="speech", split=part, emotion=_emotion(line, item, path),
@@ -67,5 +69,5 @@ def _emotion(line: dict[str, str], item: str, path: Place) -> str:
 
 
 HIKIA = Corpus(
-    "hikia", "wav/ID.wav, split/SPEAKER_{train,valid,eval}.csv", "--fold SPEAKER is test, the next valid", rows, LEAKS,
+    "hikia", "wav/*.wav, split/SPEAKER_{train,valid,eval}.csv", "--fold SPEAKER: test; the next: valid", rows, LEAKS,
 )  # fmt: skip

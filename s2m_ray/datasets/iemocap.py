@@ -86,7 +86,9 @@ def _session(root: Place, session: int, notes: Notes) -> Iterator[Row]:
         words = dict(WORDS.findall(read_text(folder / "dialog" / "transcriptions" / name, "the words of a dialogue")))
         summary = SUMMARY.findall(text)
         if not summary:
-            raise ManifestError(f"{uri_of(evaluations / name)}: no line '[start - end] TAB utterance TAB label TAB [V, A, D]'")
+            raise ManifestError(
+                f"{uri_of(evaluations / name)}: no line '[start - end] TAB utterance TAB label TAB [V, A, D]'"
+            )
         for utterance, code in summary:
             if code in DROPPED:
                 continue

@@ -1,8 +1,8 @@
 """Texts that tell of an emotion, for retrieval of music by text: ISEAR and Alm's fairy tales.
 
 Sources: Scherer & Wallbott 1994, J. Pers. Soc. Psychol. 66(2) (ISEAR: 7 situations of each of 1096 students); Alm
-2008, PhD thesis, University of Illinois (sentences of tales on which all annotators agree). The test split of Alm, one
-author, and the size of ISEAR's (15 %) are those of Won et al., ISMIR 2021, arXiv:2111.13468.
+2008, PhD thesis, University of Illinois (sentences of tales on which all annotators agree). The test split of Alm,
+one author, and the size of ISEAR's (15 %) are those of Won et al., ISMIR 2021, arXiv:2111.13468.
 """
 
 from collections.abc import Collection
@@ -42,7 +42,9 @@ def isear_rows(root: Place, notes: Notes, *, leaks: Collection[str] = ()) -> lis
     missing = [name for name in ISEAR_COLUMNS if name not in header]
     if missing:
         found = ", ".join(header[:8]) or "an empty file"
-        raise ManifestError(f"{path}: column '{missing[0]}' is missing, found {found} ...; are the fields split by '|'?")
+        raise ManifestError(
+            f"{path}: column '{missing[0]}' is missing, found {found} ...; are the fields split by '|'?"
+        )
     person, label, key, text = (header.index(name) for name in ISEAR_COLUMNS)
     after = len(header) - text - 1  # a text may have the separator in it
     items: list[Row] = []
@@ -54,8 +56,8 @@ def isear_rows(root: Place, notes: Notes, *, leaks: Collection[str] = ()) -> lis
         items.append(
             as_row(
                 "isear", fields[key], uri_of(path), modality="text",
-                emotion=label_of(fields[label], ISEAR_EMOTIONS, f"{path}:{number}"), speaker=f"isear/{fields[person]}",
-                text=words,
+                emotion=label_of(fields[label], ISEAR_EMOTIONS, f"{path}:{number}"),
+                speaker=f"isear/{fields[person]}", text=words,
             )
         )  # fmt: skip
     if not items:
@@ -80,7 +82,7 @@ def alm_rows(root: Place, notes: Notes, *, leaks: Collection[str] = ()) -> list[
     """One row a sentence of ``AUTHOR/agree-sent/TALE.agree``, with the tale as its ``speaker``; Potter is test.
 
     Raises:
-        ManifestError: an author is missing, a line is not of the form ``number@label@sentence``, or a label is unknown.
+        ManifestError: an author is missing, a line is not ``number@label@sentence``, or a label is unknown.
     """
     by_author = {author: _author(root, author, notes) for author in AUTHORS}
     test = by_author.pop(ALM_TEST)
@@ -124,4 +126,6 @@ def _author(root: Place, author: str, notes: Notes) -> list[Row]:
 
 ISEAR = Corpus("isear", "isear.csv ('|' between fields)", "by respondent and wording, 75/10/15 (ours)", isear_rows,
                ISEAR_LEAKS)  # fmt: skip
-ALM = Corpus("alm", "{Grimms,HCAndersen,Potter}/agree-sent/*.agree", "Potter is test; valid by tale", alm_rows, ALM_LEAKS)
+ALM = Corpus(
+    "alm", "{Grimms,HCAndersen,Potter}/agree-sent/*.agree", "Potter is test; valid by tale", alm_rows, ALM_LEAKS
+)

@@ -1,0 +1,278 @@
+"""A corpus, a library or somebody's manifest -> a checked manifest; on request every file is probed, on Ray Data."""
+
+import logging
+import queue
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from s2m_ray.config import ManifestConfig, allowed_rejects, to_dict
+from s2m_ray.datasets import corpus_rows, leaks_of
+from s2m_ray.errors import Interrupted, ManifestError, S2MError
+from s2m_ray.files import claim, read_json, write_json
+from s2m_ray.journal import clear, entries
+from s2m_ray.label_maps import read_labels
+from s2m_ray.leaks import Leak, find_leaks, refuse
+from s2m_ray.listing import Notes
+from s2m_ray.lock import locked
+from s2m_ray.manifest import SCHEMA, Row, as_table, check_rows, read_manifest, refuse_repeated, writing
+from s2m_ray.place import Place, Remote, masked, read_table
+from s2m_ray.progress import Progress, Silent
+from s2m_ray.store import REJECTS
+from s2m_ray.summary import Duplicates, Summary
+from s2m_ray.survey import COLUMNS, ROWS, SurveyShard, done, pieces, rejects_path, shard_count
+
+POLL_S = 0.5
+HERE_SHARDS = 8  # up to so many are probed in this process: Ray takes longer to start
+NOTES = "notes.json"
+Tables = Callable[[], Iterable[pa.Table]]
+
+
+@dataclass(frozen=True)
+class ManifestResult:
+    """What the job found."""
+
+    summary: Summary
+    leaks: list[Leak]
+    notes: list[str]
+    rejects: dict[str, int] = field(default_factory=dict)  # by reason
+    rejects_file: Place | None = None
+    duplicates: int = 0  # files whose sound is that of an earlier one
+    resumed: int = 0  # shards that were there
+    over_limit: bool = False
+
+
+def run(cfg: ManifestConfig, progress: Progress | None = None) -> ManifestResult:
+    """Write the manifest of a corpus, or check one; with ``probe`` every file is looked into.
+
+    Probing writes shards into ``OUT.parts``, so that the same call goes on where an interrupted one ended; the folder
+    is deleted at the end. Nothing is held in memory but a shard a worker and some bytes an item.
+
+    Raises:
+        ConfigError, ManifestError, StoreError: the call, the corpus or its splits are not right.
+        Interrupted, KeyboardInterrupt: stopped; the same call goes on.
+    """
+    progress = progress or Silent()
+    with ExitStack() as stack:
+        folder: Place
+        if cfg.probe and cfg.out is not None:
+            folder = cfg.out.parent / f"{cfg.out.name}.parts"
+            claim(folder, _job(cfg), ManifestError)
+            stack.enter_context(locked(folder))
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        result = _run(cfg, folder, progress)
+    if cfg.probe and cfg.out is not None:
+        _remove(folder)
+    return result
+
+
+def _run(cfg: ManifestConfig, folder: Place, progress: Progress) -> ManifestResult:
+    where = str(cfg.root if cfg.check is None else cfg.check)
+    if not (folder / ROWS).exists():
+        progress.step(f"list {where}")
+        _list(cfg, folder, progress)
+    shards, resumed = shard_count(folder), 0
+    rejects: pa.Table = REJECTS.empty_table()
+    if cfg.probe:
+        before = done(folder)
+        resumed = len(before)
+        if missing := sorted(set(range(shards)) - before):
+            progress.step(f"probe {where}")
+            _probe(cfg, folder, missing, progress)
+        files = [path for path in (rejects_path(folder, number) for number in range(shards)) if path.exists()]
+        rejects = pa.concat_tables([rejects, *map(read_table, files)])
+
+    def tables() -> Iterable[pa.Table]:
+        return pieces(folder, shards, probed=cfg.probe)
+
+    refuse_repeated(tables, where)
+    leaks = find_leaks(tables)
+    if not (cfg.allow_leaks or cfg.parity or cfg.leaks):
+        refuse(leaks, where)
+    duplicates = Duplicates()
+    for table in tables() if cfg.probe and cfg.checksum else ():
+        duplicates.add(table)
+    summary = _write(cfg, tables, duplicates)
+    if summary.items.total() == 0:
+        raise ManifestError(f"{where}: not one of {rejects.num_rows} files can be read: {_first(rejects)}")
+    reasons = {e["values"]: e["counts"] for e in rejects["reason"].value_counts().to_pylist()}
+    allowed = allowed_rejects(cfg.max_rejects, summary.items.total() + rejects.num_rows)
+    return ManifestResult(
+        summary, leaks, read_json(folder / NOTES, ManifestError)["notes"], reasons, _write_rejects(cfg, rejects),
+        duplicates.count, resumed, rejects.num_rows > allowed,
+    )  # fmt: skip
+
+
+def _job(cfg: ManifestConfig) -> dict[str, Any]:
+    """What may not change between two calls that work on one manifest."""
+    free = ("resources", "max_rejects", "stall_s", "out", "allow_leaks", "drop_duplicates")
+    return {name: value for name, value in to_dict(cfg).items() if name not in free}
+
+
+def _list(cfg: ManifestConfig, folder: Place, progress: Progress) -> None:
+    """Write the rows, a row group a shard, checked one by one, and what there is to say of them."""
+    notes = Notes()
+    listed = 0
+    with writing(folder / ROWS, SCHEMA) as write:
+        for table in _tables(cfg, notes):
+            check_rows(table, str(cfg.root if cfg.check is None else cfg.check))
+            write(table)
+            listed += table.num_rows
+            progress.update(listed, listed, "items")
+        if listed == 0:
+            raise ManifestError(f"{cfg.root}: no items found, expected at least one")
+    write_json(folder / NOTES, {"notes": [masked(line) for line in notes.lines()]})
+
+
+def _tables(cfg: ManifestConfig, notes: Notes) -> Iterator[pa.Table]:
+    if cfg.check is not None:
+        found = read_manifest(cfg.check)
+        for start in range(0, found.num_rows, cfg.shard_items):
+            yield found.slice(start, cfg.shard_items)
+        return
+    assert cfg.root is not None
+    options = cfg.options()
+    if leaks := leaks_of(cfg.corpus, cfg.leaks, all_of_them=cfg.parity):
+        options["leaks"] = leaks
+    labels = read_labels(cfg.labels) if cfg.labels is not None else None
+    rows: Iterator[Row] = corpus_rows(cfg.corpus, cfg.root, notes, labels=labels, missing=cfg.missing, **options)
+    while chunk := list(islice(rows, cfg.shard_items)):
+        yield as_table(chunk, str(cfg.root))
+
+
+def _write(cfg: ManifestConfig, tables: Tables, duplicates: Duplicates) -> Summary:
+    summary = Summary()
+    with ExitStack() as stack:
+        schema = COLUMNS if cfg.probe else SCHEMA
+        write = stack.enter_context(writing(cfg.out, schema)) if cfg.out is not None else None
+        first = 0
+        for table in tables():
+            kept = duplicates.without(table, first) if cfg.drop_duplicates else table
+            first += table.num_rows
+            summary.add(kept)
+            if write is not None and kept.num_rows:
+                write(kept)
+    return summary
+
+
+def _write_rejects(cfg: ManifestConfig, rejects: pa.Table) -> Place | None:
+    if cfg.out is None:
+        return None
+    path = cfg.out.parent / f"{cfg.out.stem}.rejects.csv"
+    if rejects.num_rows == 0:
+        if cfg.probe:
+            path.unlink(missing_ok=True)
+        return None
+    with writing(path, rejects.schema) as write:
+        write(rejects)
+    return path
+
+
+def _first(rejects: pa.Table) -> str:
+    if rejects.num_rows == 0:
+        return "there are none"
+    row = rejects.slice(0, 1).to_pylist()[0]
+    return f"'{row['item_id']}': {row['reason']}: {row['detail']}"
+
+
+def _remove(folder: Place) -> None:
+    clear(folder)
+    if isinstance(folder, Path):
+        shutil.rmtree(folder)
+        return
+    for path in folder.glob("*"):
+        path.unlink(missing_ok=True)
+
+
+def _probe(cfg: ManifestConfig, folder: Place, shards: list[int], progress: Progress) -> None:
+    """Probe shards, here or by Ray; what is done until an interruption stays."""
+    total, counted = len(shards) * cfg.shard_items, 0
+    by_ray = len(shards) > HERE_SHARDS or cfg.resources.workers > 0 or cfg.resources.address != "local"
+    survey = SurveyShard(folder, checksum=cfg.checksum)
+    for counts in _by_ray(cfg, folder, shards) if by_ray else map(survey, shards):
+        counted += counts["items"] + counts["rejected"]
+        progress.update(counted, max(total, counted), "files")
+
+
+class _Worker:
+    """The stage as an actor; an error comes back as a row, since on its way through Ray it loses its cause."""
+
+    def __init__(self, folder: Place, checksum: bool) -> None:
+        self._survey = SurveyShard(folder, checksum=checksum)
+
+    def __call__(self, shard: pa.Table) -> pa.Table:
+        number = shard["shard"][0].as_py()
+        try:
+            counts = {**self._survey(number), "error": "", "errno": 0}
+        except (S2MError, OSError) as error:
+            errno = getattr(error, "errno", None) or 0
+            counts = {"shard": number, "items": 0, "rejected": 0, "error": str(error), "errno": errno}
+        return pa.Table.from_pylist([counts])
+
+
+def _by_ray(cfg: ManifestConfig, folder: Place, shards: list[int]) -> Iterator[dict[str, Any]]:
+    from jobs.session import plan_workers, ray_session
+
+    with ray_session(cfg.resources):
+        workers = plan_workers(cfg.resources, at_most=len(shards))
+        results: queue.Queue[Any] = queue.Queue()
+        # a thread, because Ray Data's iterator holds signals back
+        threading.Thread(target=_run_graph, args=(cfg, folder, shards, workers, results), daemon=True).start()
+        moved, state = time.monotonic(), None
+        while True:
+            with suppress(queue.Empty):
+                answer = results.get(timeout=POLL_S)
+                if answer is None:
+                    return
+                if isinstance(answer, BaseException):
+                    raise answer
+                if answer["errno"]:
+                    raise OSError(answer["errno"], answer["error"], str(folder))
+                if answer["error"]:
+                    raise ManifestError(answer["error"])
+                moved = time.monotonic()
+                yield answer
+                continue
+            now = sorted((entry.shard, entry.attempts, entry.steps) for entry in entries(folder))
+            moved, state = (moved, state) if now == state else (time.monotonic(), now)
+            if time.monotonic() - moved > cfg.stall_s and _sees_journals(cfg, folder):
+                at = ", ".join(f"'{entry.items[0]}'" for entry in entries(folder) if entry.items)
+                raise Interrupted(f"{folder}: nothing moved for {cfg.stall_s:g} s, at {at}; the same command goes on")
+
+
+def _sees_journals(cfg: ManifestConfig, folder: Place) -> bool:
+    return not isinstance(folder, Remote) or cfg.resources.address == "local"
+
+
+def _run_graph(
+    cfg: ManifestConfig, folder: Place, shards: list[int], workers: int, results: queue.Queue[Any]
+) -> None:  # fmt: skip
+    import ray.data
+
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.execution_no_progress_timeout_s = -1
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        numbers = ray.data.from_items([{"shard": number} for number in shards], override_num_blocks=len(shards))
+        rows = numbers.map_batches(
+            _Worker, fn_constructor_args=(folder.absolute(), cfg.checksum), batch_size=None, batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
+            num_cpus=cfg.resources.cpus,
+        )  # fmt: skip
+        for counts in rows.iter_rows():
+            results.put(counts)
+        results.put(None)
+    except BaseException as error:
+        results.put(error)
