@@ -2,8 +2,8 @@
 
 ``python benchmarks/manifest_rate.py [--files N] [--rounds N]`` writes N tiny WAV files (100 000) and, in turn, round
 by round: lists them with `find` and probes each in one plain process (libsndfile's header, SHA-256 of the file), and
-lists and probes them by a fresh command. Seconds are of whole commands, start-up included. Then the peak memory of the
-command's process tree (proportional set size) at N / 10 and at N files. Medians.
+lists and probes them by a fresh command. Seconds are of whole commands, start-up included. Then the peak memory of
+the command's process tree (proportional set size) at N / 10 and at N files. Medians.
 """
 
 import argparse

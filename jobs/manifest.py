@@ -79,7 +79,6 @@ def run(cfg: ManifestConfig, progress: Progress | None = None) -> ManifestResult
 def _run(cfg: ManifestConfig, folder: Place, progress: Progress) -> ManifestResult:
     where = str(cfg.root if cfg.check is None else cfg.check)
     if not (folder / ROWS).exists():
-        progress.step(f"list {where}")
         _list(cfg, folder, progress)
     shards, resumed = shard_count(folder), 0
     rejects: pa.Table = REJECTS.empty_table()
@@ -127,8 +126,11 @@ def _list(cfg: ManifestConfig, folder: Place, progress: Progress) -> None:
         for table in _tables(cfg, notes):
             check_rows(table, str(cfg.root if cfg.check is None else cfg.check))
             write(table)
+            if listed:  # a small corpus is listed before anybody could read of it
+                progress.update(listed, listed, "items")
+            elif table.num_rows == cfg.shard_items:
+                progress.step(f"list {cfg.root or cfg.check}")
             listed += table.num_rows
-            progress.update(listed, listed, "items")
         if listed == 0:
             raise ManifestError(f"{cfg.root}: no items found, expected at least one")
     write_json(folder / NOTES, {"notes": [masked(line) for line in notes.lines()]})

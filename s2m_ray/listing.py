@@ -1,5 +1,6 @@
 """Audio files below a folder, local or remote, one after the other: nothing but the names of one folder is held."""
 
+import errno
 import os
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
@@ -150,8 +151,11 @@ def _local(root: str, notes: Notes) -> Iterator[tuple[str, str]]:
                     levels.append((_entries(entry.path, notes), f"{prefix}{entry.name}/", beyond))
             elif entry.is_symlink():
                 notes.broken_links += 1
-        except OSError as error:  # a link to itself, a name that is too long
-            notes.unreadable.append(f"{entry.path}: {error.strerror}")
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a link to itself
+                notes.broken_links += 1
+            else:
+                notes.unreadable.append(f"{entry.path}: {error.strerror}")
 
 
 def _is_new(path: str, real_root: str, seen: set[tuple[int, int]]) -> bool:
