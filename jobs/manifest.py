@@ -191,9 +191,8 @@ def _remove(folder: Place) -> None:
     clear(folder)
     if isinstance(folder, Path):
         shutil.rmtree(folder)
-        return
-    for path in folder.glob("*"):
-        path.unlink(missing_ok=True)
+    else:
+        folder.remove_folder()
 
 
 def _probe(cfg: ManifestConfig, folder: Place, shards: list[int], progress: Progress) -> None:

@@ -15,12 +15,12 @@ import s3_server
 import tiny_corpora
 from tiny_audio import tone, written
 
-from cli import app, exit_codes
+from cli import TYPER_INTERRUPTED, app, exit_codes
 from jobs.manifest import run
 from s2m_ray import survey
 from s2m_ray.audio import decode
 from s2m_ray.config import ManifestConfig, ResourceConfig, load
-from s2m_ray.errors import ConfigError, Interrupted, ManifestError, StoreError
+from s2m_ray.errors import ConfigError, ManifestError, StoreError
 from s2m_ray.journal import Journal, journal_path
 from s2m_ray.manifest import read_manifest
 from s2m_ray.place import place
@@ -34,6 +34,8 @@ def s2m(capsys, *arguments):
     try:
         with exit_codes():
             code = app([str(a) for a in arguments], standalone_mode=False)
+            if code == TYPER_INTERRUPTED:  # as in main()
+                raise KeyboardInterrupt
     except SystemExit as ended:
         code = ended.code
     said = capsys.readouterr()
@@ -129,11 +131,7 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, capsys):
     ]  # fmt: skip
     monkeypatch.setattr(survey, "probe", really)
     with pytest.raises(ManifestError, match="was started with modality=music, now modality=speech"):
-        run(
-            config(root, out, probe=True, shard_items=3).__class__(
-                corpus="folder", root=root, out=out, modality="speech", probe=True, shard_items=3
-            )
-        )
+        run(ManifestConfig(corpus="folder", root=root, out=out, modality="speech", probe=True, shard_items=3))
     code, _, err = s2m(capsys, *call)
     assert code == 0
     assert "resumed, 2 shards were probed already" in err
@@ -170,11 +168,10 @@ def test_a_file_at_which_workers_died_is_a_reject_and_costs_no_other(tmp_path):
 def test_ray_gives_the_same(tmp_path, ray_cluster):
     root = library(tmp_path / "lib", 30)
     run(config(root, tmp_path / "one.parquet", probe=True, shard_items=4))
-    for workers in (1, 3):
-        out = tmp_path / f"{workers}.parquet"
-        result = run(config(root, out, probe=True, shard_items=4, resources=ResourceConfig(workers=workers)))
-        assert result.summary.items.total() == 30
-        assert pq.read_table(out).equals(pq.read_table(tmp_path / "one.parquet"))
+    out = tmp_path / "two.parquet"
+    result = run(config(root, out, probe=True, shard_items=7, resources=ResourceConfig(workers=2)))
+    assert result.summary.items.total() == 30
+    assert pq.read_table(out).equals(pq.read_table(tmp_path / "one.parquet"))
 
 
 def test_an_error_of_a_worker_arrives(tmp_path, ray_cluster):
@@ -183,9 +180,8 @@ def test_an_error_of_a_worker_arrives(tmp_path, ray_cluster):
     parts = tmp_path / "m.parquet.parts"
     with pytest.raises(KeyboardInterrupt):
         run_until_listed(cfg)
-    (parts / "part-000001.parquet").mkdir()  # nothing can be written there
-    (parts / "part-000001.parquet" / "x").touch()
-    with pytest.raises((OSError, ManifestError, StoreError, Interrupted)):
+    (parts / ".journal").touch()  # no folder can be made there
+    with pytest.raises(OSError, match="journal"):
         run(cfg)
 
 
