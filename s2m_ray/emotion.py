@@ -8,6 +8,7 @@ placed on the same point so that neutral speech maps to it.
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -41,6 +42,9 @@ VALENCE_AROUSAL: dict[str, tuple[float, float]] = {
     "tender": (0.630, 0.520),
 }
 
+Points: TypeAlias = dict[str, tuple[float, float]]  # label -> valence, arousal
+NO_POINTS: Points = {}
+
 # Tag sets in the order of the papers; the order settles ties of the max map.
 AUDIOSET_MOOD = ("happy", "funny", "sad", "tender", "exciting", "angry", "scary", "noise")
 IEMOCAP = ("angry", "happy", "neutral", "sad", "excitement", "frustration")
@@ -56,14 +60,17 @@ ALM = ("anger", "fearful", "happy", "sad", "surprised")
 QUADRANTS = {"Q1": "happy", "Q2": "angry", "Q3": "sad", "Q4": "tender"}
 
 
-def coordinates(labels: Sequence[str]) -> Float[ndarray, "labels 2"]:
+def coordinates(labels: Sequence[str], own: Points = NO_POINTS) -> Float[ndarray, "labels 2"]:
     """Valence and arousal of each label, in [0, 1].
+
+    Args:
+        own: Of labels that the table does not have.
 
     Raises:
         ManifestError: a label has no coordinates.
     """
-    refuse_unknown(labels)
-    return np.array([VALENCE_AROUSAL[label] for label in labels], dtype=np.float64).reshape(-1, 2)
+    refuse_unknown(label for label in labels if label not in own)
+    return np.array([(own | VALENCE_AROUSAL)[label] for label in labels], dtype=np.float64).reshape(-1, 2)
 
 
 def refuse_unknown(labels: Iterable[str], where: str = "", remedy: str = "") -> None:
@@ -105,7 +112,7 @@ def in_order(tags: Iterable[str]) -> tuple[str, ...]:
     return known + tuple(sorted(distinct - set(known)))
 
 
-def max_map(speech: Iterable[str], music: Iterable[str]) -> dict[str, str]:
+def max_map(speech: Iterable[str], music: Iterable[str], own: Points = NO_POINTS) -> dict[str, str]:
     """Speech tag -> the most similar of the music tags; ties go to the first of :func:`in_order`.
 
     Source: Doh et al., ICASSP 2023. With all eight AudioSet mood tags the map is that of the paper; with
@@ -114,5 +121,5 @@ def max_map(speech: Iterable[str], music: Iterable[str]) -> dict[str, str]:
     speech_tags, music_tags = sorted(set(speech)), in_order(music)
     if not music_tags:
         raise ManifestError("music: no labelled item found, expected at least one; is the column 'emotion' set?")
-    nearest = similarity(coordinates(speech_tags), coordinates(music_tags)).argmax(axis=1)
+    nearest = similarity(coordinates(speech_tags, own), coordinates(music_tags, own)).argmax(axis=1)
     return {tag: music_tags[i] for tag, i in zip(speech_tags, nearest, strict=True)}

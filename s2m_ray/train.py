@@ -15,7 +15,7 @@ from s2m_ray.emotion import in_order, max_map, similarity
 from s2m_ray.errors import ConfigError
 from s2m_ray.losses import cosine_matrix, emosim_loss, ranksim_loss, triplet_loss
 from s2m_ray.model import JointModel
-from s2m_ray.relevance import item_coordinates
+from s2m_ray.relevance import item_coordinates, own_points
 from s2m_ray.sampling import PairSampler, draw_members, draw_negatives
 from s2m_ray.seeds import rng
 from s2m_ray.store import Store
@@ -96,7 +96,8 @@ def fit(
         ConfigError: a seed's valid loss is no longer finite.
     """
     music_tags = in_order(music.column("emotion"))
-    label_map = max_map([*speech.column("emotion"), *valid_speech.column("emotion")], music_tags)
+    own = own_points(speech, valid_speech, music)
+    label_map = max_map([*speech.column("emotion"), *valid_speech.column("emotion")], music_tags, own)
     train_pairs = pairs(speech, music, label_map, music_tags)
     valid_pairs = pairs(valid_speech, valid_music.take(np.isin(valid_music.column("emotion"), music_tags)),
                         label_map, music_tags)  # fmt: skip
