@@ -1,13 +1,9 @@
 """A corpus, a library or somebody's manifest -> a checked manifest; on request every file is probed, on Ray Data."""
 
-import logging
-import queue
 import shutil
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -15,24 +11,23 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.survey import probe_shards
 from s2m_ray.config import ManifestConfig, allowed_rejects, to_dict
 from s2m_ray.datasets import corpus_rows, leaks_of
-from s2m_ray.errors import Interrupted, ManifestError, S2MError
+from s2m_ray.errors import ManifestError
 from s2m_ray.files import claim, read_json, write_json
-from s2m_ray.journal import clear, entries
+from s2m_ray.journal import clear
 from s2m_ray.label_maps import read_labels
 from s2m_ray.leaks import Leak, find_leaks, refuse
 from s2m_ray.listing import Notes
 from s2m_ray.lock import locked
 from s2m_ray.manifest import SCHEMA, Row, as_table, check_rows, read_manifest, refuse_repeated, writing
-from s2m_ray.place import Place, Remote, masked, read_table
+from s2m_ray.place import Place, masked, read_table
 from s2m_ray.progress import Progress, Silent
 from s2m_ray.store import REJECTS
 from s2m_ray.summary import Duplicates, Summary
-from s2m_ray.survey import COLUMNS, ROWS, SurveyShard, done, pieces, rejects_path, shard_count
+from s2m_ray.survey import COLUMNS, ROWS, done, pieces, rejects_path, shard_count
 
-POLL_S = 0.5
-HERE_SHARDS = 8  # up to so many are probed in this process: Ray takes longer to start
 NOTES = "notes.json"
 Tables = Callable[[], Iterable[pa.Table]]
 
@@ -87,7 +82,7 @@ def _run(cfg: ManifestConfig, folder: Place, progress: Progress) -> ManifestResu
         resumed = len(before)
         if missing := sorted(set(range(shards)) - before):
             progress.step(f"probe {where}")
-            _probe(cfg, folder, missing, progress)
+            probe_shards(cfg, folder, missing, progress)
         files = [path for path in (rejects_path(folder, number) for number in range(shards)) if path.exists()]
         rejects = pa.concat_tables([rejects, *map(read_table, files)])
 
@@ -193,87 +188,3 @@ def _remove(folder: Place) -> None:
         shutil.rmtree(folder)
     else:
         folder.remove_folder()
-
-
-def _probe(cfg: ManifestConfig, folder: Place, shards: list[int], progress: Progress) -> None:
-    """Probe shards, here or by Ray; what is done until an interruption stays."""
-    total, counted = len(shards) * cfg.shard_items, 0
-    by_ray = len(shards) > HERE_SHARDS or cfg.resources.workers > 0 or cfg.resources.address != "local"
-    survey = SurveyShard(folder, checksum=cfg.checksum)
-    for counts in _by_ray(cfg, folder, shards) if by_ray else map(survey, shards):
-        counted += counts["items"] + counts["rejected"]
-        progress.update(counted, max(total, counted), "files")
-
-
-class _Worker:
-    """The stage as an actor; an error comes back as a row, since on its way through Ray it loses its cause."""
-
-    def __init__(self, folder: Place, checksum: bool) -> None:
-        self._survey = SurveyShard(folder, checksum=checksum)
-
-    def __call__(self, shard: pa.Table) -> pa.Table:
-        number = shard["shard"][0].as_py()
-        try:
-            counts = {**self._survey(number), "error": "", "errno": 0}
-        except (S2MError, OSError) as error:
-            errno = getattr(error, "errno", None) or 0
-            counts = {"shard": number, "items": 0, "rejected": 0, "error": str(error), "errno": errno}
-        return pa.Table.from_pylist([counts])
-
-
-def _by_ray(cfg: ManifestConfig, folder: Place, shards: list[int]) -> Iterator[dict[str, Any]]:
-    from jobs.session import plan_workers, ray_session
-
-    with ray_session(cfg.resources):
-        workers = plan_workers(cfg.resources, at_most=len(shards))
-        results: queue.Queue[Any] = queue.Queue()
-        # a thread, because Ray Data's iterator holds signals back
-        threading.Thread(target=_run_graph, args=(cfg, folder, shards, workers, results), daemon=True).start()
-        moved, state = time.monotonic(), None
-        while True:
-            with suppress(queue.Empty):
-                answer = results.get(timeout=POLL_S)
-                if answer is None:
-                    return
-                if isinstance(answer, BaseException):
-                    raise answer
-                if answer["errno"]:
-                    raise OSError(answer["errno"], answer["error"], str(folder))
-                if answer["error"]:
-                    raise ManifestError(answer["error"])
-                moved = time.monotonic()
-                yield answer
-                continue
-            now = sorted((entry.shard, entry.attempts, entry.steps) for entry in entries(folder))
-            moved, state = (moved, state) if now == state else (time.monotonic(), now)
-            if time.monotonic() - moved > cfg.stall_s and _sees_journals(cfg, folder):
-                at = ", ".join(f"'{entry.items[0]}'" for entry in entries(folder) if entry.items)
-                raise Interrupted(f"{folder}: nothing moved for {cfg.stall_s:g} s, at {at}; the same command goes on")
-
-
-def _sees_journals(cfg: ManifestConfig, folder: Place) -> bool:
-    return not isinstance(folder, Remote) or cfg.resources.address == "local"
-
-
-def _run_graph(
-    cfg: ManifestConfig, folder: Place, shards: list[int], workers: int, results: queue.Queue[Any]
-) -> None:  # fmt: skip
-    import ray.data
-
-    try:
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        context.execution_no_progress_timeout_s = -1
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        numbers = ray.data.from_items([{"shard": number} for number in shards], override_num_blocks=len(shards))
-        rows = numbers.map_batches(
-            _Worker, fn_constructor_args=(folder.absolute(), cfg.checksum), batch_size=None, batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
-            num_cpus=cfg.resources.cpus,
-        )  # fmt: skip
-        for counts in rows.iter_rows():
-            results.put(counts)
-        results.put(None)
-    except BaseException as error:
-        results.put(error)

@@ -189,7 +189,7 @@ def run_until_listed(cfg):
     import jobs.manifest
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs.manifest, "_probe", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(jobs.manifest, "probe_shards", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         run(cfg)
 
 
