@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from s2m_ray.label_maps import read_labels
 from s2m_ray.leaks import Leak, find_leaks, refuse
 from s2m_ray.listing import Notes
 from s2m_ray.lock import locked
-from s2m_ray.manifest import SCHEMA, Row, as_table, check_rows, read_manifest, refuse_repeated, writing
+from s2m_ray.manifest import NO_COLUMNS, Row, as_table, check_rows, read_manifest, refuse_repeated, writing
 from s2m_ray.place import Place, masked, read_table
+from s2m_ray.probe import PROBED
 from s2m_ray.progress import Progress, Silent
 from s2m_ray.store import REJECTS
 from s2m_ray.summary import Duplicates, Summary
-from s2m_ray.survey import COLUMNS, ROWS, done, pieces, rejects_path, shard_count
+from s2m_ray.survey import ROWS, done, pieces, rejects_path, shard_count
 
 NOTES = "notes.json"
 Tables = Callable[[], Iterable[pa.Table]]
@@ -94,7 +95,7 @@ def _run(cfg: ManifestConfig, folder: Place, progress: Progress) -> ManifestResu
     if not (cfg.allow_leaks or cfg.parity or cfg.leaks):
         refuse(leaks, where)
     duplicates = Duplicates()
-    for table in tables() if cfg.probe and cfg.checksum else ():
+    for table in tables():
         duplicates.add(table)
     summary = _write(cfg, tables, duplicates)
     if summary.items.total() == 0:
@@ -115,28 +116,32 @@ def _job(cfg: ManifestConfig) -> dict[str, Any]:
 
 def _list(cfg: ManifestConfig, folder: Place, progress: Progress) -> None:
     """Write the rows, a row group a shard, checked one by one, and what there is to say of them."""
-    notes = Notes()
-    listed = 0
-    with writing(folder / ROWS, SCHEMA) as write:
-        for table in _tables(cfg, notes):
-            check_rows(table, str(cfg.root if cfg.check is None else cfg.check))
+    notes, listed, where = Notes(), 0, str(cfg.root or cfg.check)
+    tables = _checked(cfg) if cfg.check is not None else _imported(cfg, notes)
+    first = next(tables, None)
+    if first is None:
+        raise ManifestError(f"{where}: no items found, expected at least one")
+    with writing(folder / ROWS, first.schema) as write:
+        for table in chain([first], tables):
+            check_rows(table, where)
             write(table)
             if listed:  # a small corpus is listed before anybody could read of it
                 progress.update(listed, listed, "items")
             elif table.num_rows == cfg.shard_items:
-                progress.step(f"list {cfg.root or cfg.check}")
+                progress.step(f"list {where}")
             listed += table.num_rows
-        if listed == 0:
-            raise ManifestError(f"{cfg.root}: no items found, expected at least one")
     write_json(folder / NOTES, {"notes": [masked(line) for line in notes.lines()]})
 
 
-def _tables(cfg: ManifestConfig, notes: Notes) -> Iterator[pa.Table]:
-    if cfg.check is not None:
-        found = read_manifest(cfg.check)
-        for start in range(0, found.num_rows, cfg.shard_items):
-            yield found.slice(start, cfg.shard_items)
-        return
+def _checked(cfg: ManifestConfig) -> Iterator[pa.Table]:
+    """A manifest's rows; what an earlier probing found stays, but for a new one."""
+    assert cfg.check is not None
+    found = read_manifest(cfg.check, NO_COLUMNS if cfg.probe else PROBED)
+    for start in range(0, found.num_rows, cfg.shard_items):
+        yield found.slice(start, cfg.shard_items)
+
+
+def _imported(cfg: ManifestConfig, notes: Notes) -> Iterator[pa.Table]:
     assert cfg.root is not None
     options = cfg.options()
     if leaks := leaks_of(cfg.corpus, cfg.leaks, all_of_them=cfg.parity):
@@ -150,10 +155,10 @@ def _tables(cfg: ManifestConfig, notes: Notes) -> Iterator[pa.Table]:
 def _write(cfg: ManifestConfig, tables: Tables, duplicates: Duplicates) -> Summary:
     summary = Summary()
     with ExitStack() as stack:
-        schema = COLUMNS if cfg.probe else SCHEMA
-        write = stack.enter_context(writing(cfg.out, schema)) if cfg.out is not None else None
-        first = 0
+        first, write = 0, None
         for table in tables():
+            if cfg.out is not None and write is None:
+                write = stack.enter_context(writing(cfg.out, table.schema))
             kept = duplicates.without(table, first) if cfg.drop_duplicates else table
             first += table.num_rows
             summary.add(kept)

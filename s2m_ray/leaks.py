@@ -1,6 +1,6 @@
 """What two splits share and must not: an item, a speaker, or the very same audio or text.
 
-Both passes over a manifest are streams; between them eight bytes an item and kind are held.
+Both passes over a manifest are streams; between them sixteen bytes are held of each item that has a split, and kind.
 """
 
 from collections.abc import Callable, Iterable

@@ -20,7 +20,10 @@ class Duplicates:
         self._first: ndarray | None = None
 
     def add(self, table: pa.Table) -> None:
-        """Look at rows with a column ``checksum``, in order; one without a checksum is like no other."""
+        """Look at rows, in order; one without a checksum is like no other."""
+        if "checksum" not in table.column_names:
+            self._parts.append(np.array([hash(item_id) for item_id in table["item_id"].to_pylist()], np.int64))
+            return
         keys = zip(*(table[name].to_pylist() for name in ("checksum", "start_s", "end_s", "item_id")), strict=True)
         self._parts.append(np.array([hash(key[:3] if key[0] else key[3]) for key in keys], np.int64))
 

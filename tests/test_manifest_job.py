@@ -224,6 +224,18 @@ def test_duplicates_are_told_and_dropped_on_request(tmp_path, capsys):
     ]  # fmt: skip
 
 
+def test_check_goes_by_the_checksums_that_a_manifest_has(tmp_path, capsys):
+    root = library(tmp_path / "lib")
+    shutil.copy(root / "train/happy/000 é.WAV", root / "test/sad/copy.wav")
+    run(config(root, tmp_path / "m.csv", probe=True, allow_leaks=True))
+    code, _, err = s2m(capsys, "manifest", "--check", tmp_path / "m.csv")
+    assert code == 2
+    assert "the same audio in files of different names" in err
+    again = ("manifest", "--check", tmp_path / "m.csv", "--allow-leaks", "--out", tmp_path / "again.csv")
+    assert s2m(capsys, *again)[0] == 0
+    assert (tmp_path / "again.csv").read_text() == (tmp_path / "m.csv").read_text()
+
+
 def test_parity_says_what_it_brings_back(tmp_path, capsys):
     root = tiny_corpora.iemocap(tmp_path / "c")
     code, _, err = s2m(capsys, "manifest", "iemocap", root, "--out", tmp_path / "m.csv", "--parity")

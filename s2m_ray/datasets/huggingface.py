@@ -22,6 +22,7 @@ from s2m_ray.errors import ManifestError
 from s2m_ray.files import replacing
 from s2m_ray.listing import Notes, files
 from s2m_ray.manifest import Row
+from s2m_ray.place import Place
 
 # of ours, the names that datasets have for it, the first one that is there
 GUESSES = {
@@ -38,7 +39,7 @@ BATCH = 64  # rows of audio held at once
 
 
 def rows(
-    root: Path,
+    root: Place,
     notes: Notes,
     *,
     modality: str,
@@ -58,8 +59,8 @@ def rows(
     Raises:
         ManifestError: not such a folder, a column of the map is missing, or ``extract`` is needed.
     """
-    if not root.is_dir():
-        raise ManifestError(f"{root}: expected the folder of a dataset")
+    if not isinstance(root, Path) or not root.is_dir():
+        raise ManifestError(f"{root}: expected the local folder of a dataset")
     name = corpus or root.name
     metadata = [path for path in sorted(root.rglob("metadata.*")) if path.name in METADATA]
     if metadata:
