@@ -1,5 +1,6 @@
 """A corpus, a library or somebody's manifest -> a checked manifest; on request every file is probed, on Ray Data."""
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.survey import probe_shards
+from jobs.survey import HERE_SHARDS, probe_shards
 from s2m_ray.config import ManifestConfig, allowed_rejects, to_dict
 from s2m_ray.datasets import corpus_rows, leaks_of
 from s2m_ray.errors import ManifestError
@@ -29,7 +30,7 @@ from s2m_ray.store import REJECTS
 from s2m_ray.summary import Duplicates, Summary
 from s2m_ray.survey import ROWS, done, pieces, rejects_path, shard_count
 
-NOTES = "notes.json"
+NOTES = "notes.json"  # of the listing, and written after it
 Tables = Callable[[], Iterable[pa.Table]]
 
 
@@ -58,24 +59,28 @@ def run(cfg: ManifestConfig, progress: Progress | None = None) -> ManifestResult
         Interrupted, KeyboardInterrupt: stopped; the same call goes on.
     """
     progress = progress or Silent()
-    with ExitStack() as stack:
-        folder: Place
-        if cfg.probe and cfg.out is not None:
-            folder = cfg.out.parent / f"{cfg.out.name}.parts"
-            claim(folder, _job(cfg), ManifestError)
-            stack.enter_context(locked(folder))
-        else:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        result = _run(cfg, folder, progress)
-    if cfg.probe and cfg.out is not None:
+    if not cfg.probe or cfg.out is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            return _run(cfg, Path(temporary), progress)
+    folder = cfg.out.parent / f"{cfg.out.name}.parts"
+    claim(folder, _job(cfg), ManifestError)
+    refused: ManifestError | None = None
+    with locked(folder):
+        try:
+            result = _run(cfg, folder, progress)
+        except ManifestError as error:
+            refused = error
+    # what took long stays: --allow-leaks goes on from there, and a corpus that was mended is probed again anyway
+    if refused is None or not (folder / NOTES).exists() or shard_count(folder) <= HERE_SHARDS:
         _remove(folder)
+    if refused:
+        raise refused
     return result
 
 
 def _run(cfg: ManifestConfig, folder: Place, progress: Progress) -> ManifestResult:
     where = str(cfg.root if cfg.check is None else cfg.check)
-    if not (folder / ROWS).exists():
-        _list(cfg, folder, progress)
+    _list_again(cfg, folder, progress)
     shards, resumed = shard_count(folder), 0
     rejects: pa.Table = REJECTS.empty_table()
     if cfg.probe:
@@ -94,14 +99,15 @@ def _run(cfg: ManifestConfig, folder: Place, progress: Progress) -> ManifestResu
     leaks = find_leaks(tables)
     if not (cfg.allow_leaks or cfg.parity or cfg.leaks):
         refuse(leaks, where)
-    duplicates = Duplicates()
+    duplicates, items = Duplicates(), 0
     for table in tables():
         duplicates.add(table)
-    summary = _write(cfg, tables, duplicates)
-    if summary.items.total() == 0:
+        items += table.num_rows
+    if items == 0:
         raise ManifestError(f"{where}: not one of {rejects.num_rows} files can be read: {_first(rejects)}")
+    summary = _write(cfg, tables, duplicates)
     reasons = {e["values"]: e["counts"] for e in rejects["reason"].value_counts().to_pylist()}
-    allowed = allowed_rejects(cfg.max_rejects, summary.items.total() + rejects.num_rows)
+    allowed = allowed_rejects(cfg.max_rejects, items + rejects.num_rows)
     return ManifestResult(
         summary, leaks, read_json(folder / NOTES, ManifestError)["notes"], reasons, _write_rejects(cfg, rejects),
         duplicates.count, resumed, rejects.num_rows > allowed,
@@ -114,6 +120,21 @@ def _job(cfg: ManifestConfig) -> dict[str, Any]:
     return {name: value for name, value in to_dict(cfg).items() if name not in free}
 
 
+def _list_again(cfg: ManifestConfig, folder: Place, progress: Progress) -> None:
+    """List the rows; if that was done before and they are others now, what was probed of them goes."""
+    if not (folder / NOTES).exists():
+        _list(cfg, folder, progress)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        _list(cfg, Path(temporary), progress)
+        now = read_json(Path(temporary) / NOTES, ManifestError)["rows"]
+    if now != read_json(folder / NOTES, ManifestError)["rows"]:
+        progress.step("the corpus has changed since: start over")
+        for path in (path for pattern in ("part-*", "rejects-*") for path in folder.glob(pattern)):
+            path.unlink()
+        _list(cfg, folder, progress)
+
+
 def _list(cfg: ManifestConfig, folder: Place, progress: Progress) -> None:
     """Write the rows, a row group a shard, checked one by one, and what there is to say of them."""
     notes, listed, where = Notes(), 0, str(cfg.root or cfg.check)
@@ -121,16 +142,19 @@ def _list(cfg: ManifestConfig, folder: Place, progress: Progress) -> None:
     first = next(tables, None)
     if first is None:
         raise ManifestError(f"{where}: no items found, expected at least one")
+    rows = hashlib.sha256()
     with writing(folder / ROWS, first.schema) as write:
         for table in chain([first], tables):
             check_rows(table, where)
+            for batch in table.to_batches():
+                rows.update(batch.serialize())
             write(table)
             if listed:  # a small corpus is listed before anybody could read of it
                 progress.update(listed, listed, "items")
             elif table.num_rows == cfg.shard_items:
                 progress.step(f"list {where}")
             listed += table.num_rows
-    write_json(folder / NOTES, {"notes": [masked(line) for line in notes.lines()]})
+    write_json(folder / NOTES, {"notes": [masked(line) for line in notes.lines()], "rows": rows.hexdigest()})
 
 
 def _checked(cfg: ManifestConfig) -> Iterator[pa.Table]:
@@ -181,8 +205,6 @@ def _write_rejects(cfg: ManifestConfig, rejects: pa.Table) -> Place | None:
 
 
 def _first(rejects: pa.Table) -> str:
-    if rejects.num_rows == 0:
-        return "there are none"
     row = rejects.slice(0, 1).to_pylist()[0]
     return f"'{row['item_id']}': {row['reason']}: {row['detail']}"
 

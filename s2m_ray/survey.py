@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s2m_ray.errors import DecodeError, ManifestError
+from s2m_ray.errors import DecodeError, StoreError
 from s2m_ray.files import write_table
 from s2m_ray.journal import Journal, journal_path
 from s2m_ray.manifest import SCHEMA, Row
@@ -66,15 +66,13 @@ class SurveyShard:
         """Probe the files of a shard.
 
         Raises:
-            ManifestError: worker after worker died on this shard.
+            StoreError: worker after worker died on this shard.
         """
         rows: list[Row] = read_row_group(self._folder / ROWS, number).to_pylist()
         journal = Journal(journal_path(self._folder, number))
         try:
             if journal.attempts > GIVE_UP_AFTER:
-                raise ManifestError(
-                    f"{self._folder}: shard {number} was tried {GIVE_UP_AFTER} times, its worker died"
-                )
+                raise StoreError(f"{self._folder}: shard {number} was tried {GIVE_UP_AFTER} times, its worker died")
             results = [result for batch in _batches(rows, journal) for result in self._probe(batch, journal)]
         finally:
             journal.close()

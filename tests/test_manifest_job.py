@@ -108,6 +108,7 @@ def test_nothing_but_rejects_is_an_error(tmp_path):
     (tmp_path / "a.wav").write_text("no sound")
     with pytest.raises(ManifestError, match=r"not one of 1 files can be read: '.*a\.wav': not_audio"):
         run(config(tmp_path, tmp_path / "m.csv", probe=True))
+    assert names(tmp_path) == ["a.wav"]
 
 
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, capsys):
@@ -139,6 +140,23 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, capsys):
     resumed = pq.read_table(out)
     run(config(root, tmp_path / "whole.parquet", probe=True))
     assert resumed.equals(pq.read_table(tmp_path / "whole.parquet"))
+
+
+def test_a_corpus_that_changed_meanwhile_is_probed_again(tmp_path, capsys):
+    root, out = library(tmp_path / "lib"), tmp_path / "m.parquet"
+    cfg = config(root, out, probe=True, shard_items=1)
+    with pytest.raises(KeyboardInterrupt):
+        run_until_listed(cfg)
+    survey.SurveyShard(tmp_path / "m.parquet.parts", checksum=True)(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.survey.HERE_SHARDS", 100)
+        assert run(cfg).resumed == 1
+        with pytest.raises(KeyboardInterrupt):
+            run_until_listed(cfg)
+        survey.SurveyShard(tmp_path / "m.parquet.parts", checksum=True)(0)
+        (root / "other/002 é.WAV").unlink()
+        result = run(cfg)
+    assert (result.resumed, result.summary.items.total()) == (0, 11)
 
 
 def test_a_file_at_which_workers_died_is_a_reject_and_costs_no_other(tmp_path):
@@ -203,7 +221,7 @@ def test_leaks_are_refused_unless_told_otherwise(tmp_path, capsys):
     assert (code, out) == (2, "")
     assert "the same audio in files of different names in splits test and train" in err
     assert "--allow-leaks takes it as it is" in err
-    assert not (tmp_path / "m.csv").exists()
+    assert names(tmp_path) == ["lib"]
     code, _, err = s2m(capsys, *call, "--probe", "--allow-leaks")
     assert code == 0
     assert "1 files sound as an earlier one does" in err
