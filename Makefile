@@ -57,6 +57,7 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
+	$(BIN)/python benchmarks/manifest_rate.py
 	$(BIN)/python benchmarks/spectral_yardstick.py $(DATA)
 	$(BIN)/python benchmarks/encoder_rate.py $(DATA)
 	$(BIN)/python benchmarks/text_rate.py $(DATA)

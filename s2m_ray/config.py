@@ -72,6 +72,81 @@ class ResourceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ManifestConfig:
+    """A corpus, or a manifest to check -> manifest. Empty strings are options that were not given."""
+
+    corpus: str = ""
+    root: Place | None = None
+    out: Place | None = None  # local, s3:// or gs://; a check needs none
+    check: Place | None = None  # a manifest from elsewhere, instead of a corpus
+    probe: bool = False  # look into every file: length, rate, channels, checksum, tags
+    checksum: bool = True  # of probe; without it a file's header alone is read
+    modality: str = ""
+    split: str = ""
+    name: str = ""
+    columns: str = ""
+    classes: str = ""
+    fold: str = ""
+    language: str = ""
+    noise_folder: str = ""
+    noise_clips: str = ""
+    extract: str = ""
+    labels: Place | None = None  # the user's own: TOML or CSV
+    missing: str = ""  # refuse or skip what an index names and is not there; by corpus
+    parity: bool = False  # all leaks of the original's splits
+    leaks: tuple[str, ...] = ()  # single ones, by name
+    allow_leaks: bool = False  # take splits that share items, speakers or audio
+    drop_duplicates: bool = False  # of files with the same sound keep the first; needs probe
+    max_rejects: int | str = "1%"  # of probe, as of embed
+    shard_items: int = 1000  # the unit of probing and of resuming
+    stall_s: float = 600.0
+    resources: ResourceConfig = field(default_factory=ResourceConfig)
+
+    def __post_init__(self) -> None:
+        _take_places(self, "root", "out", "check", "labels")
+        is_check = self.check is not None
+        _check(is_check or bool(self.corpus), "corpus", self.corpus, "one of `s2m manifest --list`, or --check FILE")
+        _check(is_check or self.root is not None, "root", self.root, "the corpus's folder")
+        _check(is_check or self.out is not None, "out", self.out, "a file for the manifest: .parquet, .csv or .jsonl")
+        _check(not is_check or not self.corpus, "check", self.check, "a manifest alone, without a corpus")
+        _check(self.missing in ("", "refuse", "skip"), "missing", self.missing, "refuse or skip")
+        needs = self.probe and self.checksum
+        _check(not self.drop_duplicates or needs, "drop_duplicates", True, "probe, with checksum")
+        _check(self.shard_items >= 1, "shard_items", self.shard_items, "at least 1")
+        _check(self.stall_s > 0, "stall_s", self.stall_s, "a value above 0")
+        if isinstance(self.out, Remote):
+            self.out.require_writable()
+        allowed_rejects(self.max_rejects, 100)
+
+    def options(self) -> dict[str, Any]:
+        """Those of the importer that were given."""
+        names = (
+            "modality", "split", "columns", "classes", "fold", "language", "noise_folder", "noise_clips", "extract",
+        )  # fmt: skip
+        given = {name: getattr(self, name) for name in names} | {"corpus": self.name}
+        return {name: value for name, value in given.items() if value}
+
+
+def allowed_rejects(max_rejects: int | str, items: int) -> int:
+    """``max_rejects``, a count or a share, as a number of items.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    text = str(max_rejects).strip()
+    try:
+        limit = float(text.removesuffix("%"))
+    except ValueError:
+        limit = -1.0
+    is_share = text.endswith("%")
+    _check(
+        0 <= limit <= (100 if is_share else float("inf")) and (is_share or limit.is_integer()),
+        "max_rejects", max_rejects, "a count such as 20 or a share such as 1%",
+    )  # fmt: skip
+    return int(items * limit / 100) if is_share else int(limit)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EmbedConfig:
     """Manifest -> store."""
 
@@ -101,17 +176,7 @@ class EmbedConfig:
 
     def allowed_rejects(self, items: int) -> int:
         """``max_rejects`` as a number of items."""
-        text = str(self.max_rejects).strip()
-        try:
-            limit = float(text.removesuffix("%"))
-        except ValueError:
-            limit = -1.0
-        is_share = text.endswith("%")
-        _check(
-            0 <= limit <= (100 if is_share else float("inf")) and (is_share or limit.is_integer()),
-            "max_rejects", self.max_rejects, "a count such as 20 or a share such as 1%",
-        )  # fmt: skip
-        return int(items * limit / 100) if is_share else int(limit)
+        return allowed_rejects(self.max_rejects, items)
 
 
 @dataclass(frozen=True, kw_only=True)

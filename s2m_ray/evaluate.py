@@ -22,7 +22,7 @@ from s2m_ray.leakage import find_leaks
 from s2m_ray.original import tied_gains
 from s2m_ray.ranking import Here, Parts, Ranks, Search, count_tied, rank_first, rank_fully
 from s2m_ray.records import items_digest, sampled, write_items, write_per_query, write_run
-from s2m_ray.relevance import Qrels, emotion_codes, gain
+from s2m_ray.relevance import Qrels, emotion_codes, gain, own_points
 from s2m_ray.stats import intervals, summary
 from s2m_ray.store import Store
 
@@ -68,7 +68,8 @@ def evaluate(
     require_space(queries, gallery, checkpoint)
     seeds = checkpoint.seeds if checkpoint else (0,)
     model = checkpoint.model if checkpoint else None
-    label_map = max_map(queries.column("emotion"), emotion_codes(gallery.items)[0])
+    own = own_points(queries, gallery)
+    label_map = max_map(queries.column("emotion"), emotion_codes(gallery.items)[0], own)
     qrels = Qrels.of(queries, gallery, label_map, own=not parity)
     joint = project(model, "speech", queries.vectors)
     search = Search(

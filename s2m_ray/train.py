@@ -18,6 +18,7 @@ from s2m_ray.model import JointModel
 from s2m_ray.objective import Joint, Scales, batch_loss
 from s2m_ray.optimiser import learning_rate
 from s2m_ray.pairs import Pairs, pairs
+from s2m_ray.relevance import own_points
 from s2m_ray.snapshot import Keeper, Snapshot
 from s2m_ray.store import Store
 from s2m_ray.words import Words, built_in
@@ -126,7 +127,8 @@ def fit(
     assert all(_shape(one) == _shape((loss, optimisation)) for one in each)
     method, cfg = Method(model, loss, optimisation, modality, parity, device, each), optimisation
     music_tags = in_order(music.column("emotion"))
-    label_map = max_map([*speech.column("emotion"), *valid_speech.column("emotion")], music_tags)
+    own = own_points(speech, valid_speech, music)
+    label_map = max_map([*speech.column("emotion"), *valid_speech.column("emotion")], music_tags, own)
     if method.loss.has_tags and words is None:
         words = built_in(word_names(speech, valid_speech, music))
     names = words.names if words else ()
