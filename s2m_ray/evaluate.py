@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from s2m_ray import metrics
 from s2m_ray.checkpoint import Checkpoint
-from s2m_ray.emotion import coordinates, max_map
+from s2m_ray.emotion import max_map
 from s2m_ray.files import versions, write_json
 from s2m_ray.gallery import Gallery
 from s2m_ray.index import places, places_of, scores_of
@@ -145,7 +145,7 @@ def _original_gains(parts: Parts, qrels: Qrels, ranks: Ranks, rows: ndarray, k: 
     """Gains of the first ranks, those of equal scores averaged."""
     top = scores_of(ranks.top[:, :, :k])
     tied = count_tied(parts, top[:, :, -1], len(qrels.emotions))
-    of_emotion = gain(qrels.query_points[:, None], coordinates(qrels.emotions)[None])
+    of_emotion = gain(qrels.query_points[:, None], qrels.emotion_points()[None])
     return [
         tied_gains(one, qrels.gains(found[:, :k]), counts, of_emotion)
         for one, found, counts in zip(top, rows, tied, strict=True)

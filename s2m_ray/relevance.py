@@ -107,6 +107,12 @@ class Qrels:
         """How many items are relevant to each query."""
         return np.bincount(self.codes, minlength=len(self.emotions))[self.targets]
 
+    def emotion_points(self) -> Float[ndarray, "emotions 2"]:
+        """Where each emotion's items stand, with ``own=False`` all of them on one point."""
+        found = np.zeros((len(self.emotions), 2))
+        found[self.codes] = self.points[self.point_of]
+        return found
+
     def hits(self, rows: Int[ndarray, "queries ranks"]) -> Bool[ndarray, "queries ranks"]:
         """Whether the gallery's rows (-1: none) have the emotion that each query's maps to."""
         return np.asarray((self.codes[rows] == self.targets[:, None]) & (rows >= 0))

@@ -130,7 +130,7 @@ def fit(
     own = own_points(speech, valid_speech, music)
     label_map = max_map([*speech.column("emotion"), *valid_speech.column("emotion")], music_tags, own)
     if method.loss.has_tags and words is None:
-        words = built_in(word_names(speech, valid_speech, music))
+        words = built_in(word_names(speech, valid_speech, music), own)
     names = words.names if words else ()
     options = {"words": names, "label_coordinates": parity.label_coordinates}
     data = pairs(speech, music, label_map, music_tags, **options).to(device)
