@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from s2m_ray.model import JointModel
@@ -52,9 +52,9 @@ class EarlyStop:
         self._running &= self._waited < self._patience
         return not self._running.any()
 
-    def restore_best(self) -> None:
-        """Put each seed's best state into the model."""
-        self._net.load_state_dict(self._state, strict=False)
+    def end(self, which: Bool[Tensor, " seeds"]) -> None:
+        """Stop some seeds, whatever their loss."""
+        self._running &= ~which
 
     def state(self) -> dict[str, Tensor]:
         """Everything that it knows, each tensor ``[seeds, ...]``."""

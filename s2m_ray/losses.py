@@ -23,9 +23,9 @@ def triplet_loss(
     negative: Int[Tensor, "seeds batch"],
     has_negative: Bool[Tensor, "seeds batch"],
     *,
-    margin: float,
+    margin: float | Float[Tensor, "seeds 1"],
 ) -> Float[Tensor, " seeds"]:
-    """Mean over rows of ``max(0, margin - cos(a, p) + cos(a, n))``; ``margin`` is in cosine units.
+    """Mean over rows of ``max(0, margin - cos(a, p) + cos(a, n))``; ``margin`` is in cosine units, one or a seed's.
 
     Args:
         similarity: Cosine of anchor ``i`` and positive ``j``; the positive of row ``i`` stands on the diagonal, its

@@ -4,6 +4,7 @@ Every parameter has a leading axis ``seeds``: one batched model trains all seeds
 operation mixes them.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -172,6 +173,19 @@ class JointModel(nn.Module):
     def seedwise_state(self) -> dict[str, Tensor]:
         """Everything that belongs to a seed, each tensor ``[seeds, ...]``."""
         return {name: value for name, value in self.state_dict().items() if not is_shared(name)}
+
+    def take(self, places: Sequence[int]) -> "JointModel":
+        """The heads of some of the seeds, as a model of their own."""
+        taken = copy.deepcopy(self)
+        taken._seeds = len(places)
+        chosen = list(places)
+        for module in taken.modules():
+            for name, value in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(value.detach()[chosen].clone()))
+            for name, buffer in list(module.named_buffers(recurse=False)):
+                if not is_shared(name):
+                    setattr(module, name, buffer[chosen].clone())
+        return taken
 
     @torch.inference_mode()
     def project(self, side: str, vectors: Float[ndarray, "items inputs"]) -> Float[ndarray, "seeds items dim"]:

@@ -1,7 +1,7 @@
 """AdamW for many seeds at once, and its learning rate."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,15 +26,19 @@ class SeedwiseAdamW:
 
     MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW knows of a tensor, beside the number of its steps
 
-    def __init__(self, net: nn.Module, cfg: FitConfig) -> None:
+    def __init__(self, net: nn.Module, settings: Sequence[FitConfig]) -> None:
+        """Take the settings of each seed, of which the learning rate and the weight decay matter here."""
         self._slices = {name: (value, value.detach().unbind()) for name, value in net.named_parameters()}
-        leaves = [leaf for _, slices in self._slices.values() for leaf in slices]
-        self._adamw = torch.optim.AdamW(leaves, lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True)
+        groups = [
+            {"params": [slices[place] for _, slices in self._slices.values()], "weight_decay": cfg.weight_decay}
+            for place, cfg in enumerate(settings)
+        ]
+        self._adamw = torch.optim.AdamW(groups, fused=True)
 
-    def step(self, lr: float) -> None:
-        """One update from the gradients of the whole parameters."""
-        for group in self._adamw.param_groups:
-            group["lr"] = lr
+    def step(self, rates: Sequence[float]) -> None:
+        """One update from the gradients of the whole parameters, with the learning rate of each seed."""
+        for group, rate in zip(self._adamw.param_groups, rates, strict=True):
+            group["lr"] = rate
         for value, slices in self._slices.values():
             assert value.grad is not None
             for leaf, gradient in zip(slices, value.grad, strict=True):

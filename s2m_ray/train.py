@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from s2m_ray.config import IN_HALVES, FitConfig, LossConfig, Modality, ModelConfig, ParityConfig
 from s2m_ray.draws import WAYS, Dropout, draw_epoch, draw_shown, rows
-from s2m_ray.early_stop import EarlyStop
 from s2m_ray.emotion import in_order, max_map
 from s2m_ray.errors import ConfigError, StoreError
+from s2m_ray.group import Group
 from s2m_ray.model import JointModel
-from s2m_ray.objective import Joint, batch_loss
-from s2m_ray.optimiser import SeedwiseAdamW, learning_rate
+from s2m_ray.objective import Joint, Scales, batch_loss
+from s2m_ray.optimiser import learning_rate
 from s2m_ray.pairs import Pairs, pairs
 from s2m_ray.snapshot import Keeper, Snapshot
 from s2m_ray.store import Store
@@ -24,6 +24,7 @@ from s2m_ray.words import Words, built_in
 
 VALID_SEED = 0  # the valid triplets are the same for every seed: their losses can be compared
 NO_PARITY = ParityConfig()
+FREE = ("margin", "emo_lambda", "lr", "min_lr", "weight_decay")  # in which seeds side by side may differ
 VALID_STEPS = 64  # batches of the valid loss that are computed side by side: bounds its memory
 
 
@@ -38,6 +39,9 @@ class Fit:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+Variant = tuple[LossConfig, FitConfig]
+
+
 @dataclass(frozen=True)
 class Method:
     """How one trains: everything that is no data, no seed and no place to write to."""
@@ -47,11 +51,20 @@ class Method:
     optimisation: FitConfig
     modality: Modality
     parity: ParityConfig
+    variants: tuple[Variant, ...]  # of each seed; they differ from the above in what does not change the shape
 
     @property
     def ways(self) -> int:
         """How many triplet losses there are."""
         return len(WAYS) if self.loss.has_tags else 1
+
+    def rates(self, epoch: float) -> list[float]:
+        """Learning rate of each seed; ``epoch`` counts fractions."""
+        return [learning_rate(epoch, settings) for _, settings in self.variants]
+
+    def take(self, places: Sequence[int]) -> "Method":
+        """Of some seeds."""
+        return replace(self, variants=tuple(self.variants[place] for place in places))
 
 
 def word_names(speech: Store, valid_speech: Store, music: Store) -> tuple[str, ...]:
@@ -75,11 +88,15 @@ def fit(
     resume: Snapshot | None = None,
     keeper: Keeper | None = None,
     on_epoch: Callable[[int, list[dict[str, float]]], None] = lambda epoch, rows: None,
+    variants: Sequence[Variant] | None = None,
+    on_stop: Callable[[int, Fit], None] | None = None,
+    watch: Callable[[int, list[int], JointModel], None] | None = None,
 ) -> Fit:
     """Train the joint space, all ``seeds`` in one batched model.
 
-    Each seed has its own draws, dropout, early stopping and best epoch; its numbers are those of training it alone.
-    An epoch is as many batches as the speech items fill (at least one).
+    Each seed has its own draws, dropout, early stopping and best epoch; its numbers are those of training it alone,
+    and so they are with ``variants``, by which the same seed may come several times. A seed that stopped is no longer
+    computed. An epoch is as many batches as the speech items fill (at least one).
 
     Args:
         modality: Of the speech; late and masking fusion need a store of two halves (:mod:`s2m_ray.speech`).
@@ -87,6 +104,11 @@ def fit(
         resume: Where an earlier call with the same arguments stood; the numbers are as if it had gone through.
         keeper: Writes such snapshots.
         on_epoch: Called after each epoch with its history rows, one for each seed that has not stopped.
+        variants: Loss and optimisation settings of each seed, which may differ in :data:`FREE`; history rows then
+            have a ``member``, the place among the seeds.
+        on_stop: Called with the place and the result of a seed as soon as it has stopped. A seed whose valid loss is
+            no longer finite then stops too, instead of ending them all.
+        watch: Called after each epoch with its number, the places that ran, and their model as it is.
 
     Returns:
         The heads of each seed at its best valid loss.
@@ -95,7 +117,11 @@ def fit(
         StoreError, ManifestError: the stores lack an emotion that the label map needs.
         ConfigError: a seed's valid loss is no longer finite.
     """
-    method, cfg = Method(model, loss, optimisation, modality, parity), optimisation
+    each = tuple(variants) if variants else ((loss, optimisation),) * len(seeds)
+    assert len(each) == len(seeds)
+    assert on_stop is None or variants, "who has stopped is told by the member"
+    assert all(_shape(one) == _shape((loss, optimisation)) for one in each)
+    method, cfg = Method(model, loss, optimisation, modality, parity, each), optimisation
     music_tags = in_order(music.column("emotion"))
     label_map = max_map([*speech.column("emotion"), *valid_speech.column("emotion")], music_tags)
     if method.loss.has_tags and words is None:
@@ -103,41 +129,60 @@ def fit(
     names = words.names if words else ()
     data = pairs(speech, music, label_map, music_tags, words=names, label_coordinates=parity.label_coordinates)
     known_music = valid_music.take(np.isin(valid_music.column("emotion"), music_tags))
-    validation = _Validation(
-        pairs(valid_speech, known_music, label_map, music_tags, words=names,
-              label_coordinates=parity.label_coordinates),
-        seeds, method,
-    )  # fmt: skip
-    net = _model(speech, music, seeds, method, words)
-    optimiser = SeedwiseAdamW(net, cfg)
-    stop = EarlyStop(
-        net, len(seeds), patience=cfg.patience, warmup_epochs=cfg.warmup_epochs,
+    valid = pairs(
+        valid_speech, known_music, label_map, music_tags, words=names, label_coordinates=parity.label_coordinates
+    )
+    group = Group(
+        _model(speech, music, seeds, method, words), [settings for _, settings in each],
         cumulative=parity.cumulative_patience,
     )  # fmt: skip
     history: list[dict[str, float]] = []
     if resume:
-        _restore(resume, net, optimiser, stop)
+        group.restore(resume)
         history = list(resume.history)
+
+    def result(places: Sequence[int]) -> Fit:
+        own = [row for row in history if len(places) == len(seeds) or row["member"] in places]
+        best = group.best_epoch
+        return Fit(group.best(places), tuple(seeds[p] for p in places), label_map, [best[p] for p in places], own)
+
+    running = _Running(group, seeds, method, data, valid)
     for epoch in range(resume.epoch + 1 if resume else 0, cfg.epochs):
-        if not any(stop.running):  # of a snapshot that was taken at the very end
+        if not any(group.stop.running):  # of a snapshot that was taken at the very end
             break
-        train_loss, lr = _train_epoch(net, optimiser, data, seeds, epoch, method)
-        valid_loss = validation.loss(net, epoch)
-        found = zip(seeds, train_loss.tolist(), valid_loss.tolist(), stop.running, strict=True)
+        train_loss, valid_loss, rates = running.epoch(epoch)
+        found = zip(group.running, train_loss.tolist(), valid_loss.tolist(), rates, strict=True)
         told = [
-            {"epoch": epoch, "seed": seed, "train_loss": t, "valid_loss": v, "lr": lr}
-            for seed, t, v, running in found
-            if running
+            {"epoch": epoch, "seed": seeds[place], "train_loss": t, "valid_loss": v, "lr": rate}
+            | ({"member": place} if variants else {})
+            for place, t, v, rate in found
         ]
-        _refuse_infinite(told, method)
+        if on_stop is None:
+            _refuse_infinite(told, method)
         history += told
         on_epoch(epoch, told)
-        if stop.after(epoch, valid_loss):
+        if watch:
+            watch(epoch, group.running, group.net)
+        group.stop.after(epoch, valid_loss)
+        if on_stop:
+            group.stop.end(~valid_loss.isfinite())
+            for place in group.running if epoch + 1 == cfg.epochs else group.stopped():
+                on_stop(place, result([place]))
+        if not any(group.stop.running):
             break
+        if group.stopped():
+            group.take_out()
+            running = _Running(group, seeds, method, data, valid)
         if keeper and keeper.is_due():
-            keeper.write(_snapshot(seeds, epoch, net, optimiser, stop, history))
-    stop.restore_best()
-    return Fit(net, seeds, label_map, stop.best_epoch, history)
+            keeper.write(Snapshot(seeds, epoch, group.state(), history))
+    return result(range(len(seeds)))
+
+
+def _shape(variant: Variant) -> Variant:
+    """The settings that all seeds of one batched model share."""
+    loss, settings = variant
+    free = {name: getattr(FitConfig, name) for name in FREE if hasattr(FitConfig, name)}
+    return replace(loss, margin=1.0, emo_lambda=0.0), replace(settings, **free)
 
 
 def _model(speech: Store, music: Store, seeds: tuple[int, ...], method: Method, words: Words | None) -> JointModel:
@@ -156,39 +201,55 @@ def _model(speech: Store, music: Store, seeds: tuple[int, ...], method: Method, 
     return net
 
 
-def _train_epoch(
-    net: JointModel, optimiser: SeedwiseAdamW, data: Pairs, seeds: tuple[int, ...], epoch: int, method: Method
-) -> tuple[Float[Tensor, " seeds"], float]:
-    """Mean loss of each seed over the epoch's batches, and the last learning rate."""
-    cfg = method.optimisation
-    steps = max(1, len(data.speech) // cfg.batch_size)
-    draws = draw_epoch(data, seeds, "train", epoch, steps=steps, batch=cfg.batch_size, ways=method.ways)
-    shown = draw_shown(seeds, "train", epoch, steps) if method.modality == "masking_fusion" else None
-    widths = [data.speech.shape[1], data.music.shape[1]]
-    if method.loss.has_tags:
-        widths += 2 * [net.words.shape[1]]
-    dropout = Dropout(seeds, epoch, rate=method.model.dropout, widths=widths)
-    train_loss = torch.zeros(len(seeds))
-    net.train()
-    for step in range(steps):
-        lr = learning_rate(epoch + step / steps, cfg)
-        batch, keep = draws.step(step), dropout.masks(cfg.batch_size)
-        half = (shown[step],) if shown is not None else ()
-        vectors = [
-            net.speech(data.speech[batch.speech], keep[0], *half),
-            net.music(data.music[batch.music], keep[1]),
-        ]
+class _Running:
+    """One epoch after the other of the seeds that run."""
+
+    def __init__(self, group: Group, seeds: Sequence[int], method: Method, data: Pairs, valid: Pairs) -> None:
+        self._group, self._data = group, data
+        self._seeds = tuple(seeds[place] for place in group.running)
+        self._method = method.take(group.running)
+        self._scales = Scales.of([loss for loss, _ in self._method.variants])
+        self._validation = _Validation(valid, self._seeds, self._method)
+
+    def epoch(self, epoch: int) -> tuple[Float[Tensor, " seeds"], Float[Tensor, " seeds"], list[float]]:
+        """Mean loss of each seed over the epoch's batches, its valid loss behind them, its last learning rate."""
+        train_loss, rates = self._train(epoch)
+        return train_loss, self._validation.loss(self._group.net, epoch), rates
+
+    def _train(self, epoch: int) -> tuple[Float[Tensor, " seeds"], list[float]]:
+        method, data, net, seeds = self._method, self._data, self._group.net, self._seeds
+        cfg = method.optimisation
+        steps = max(1, len(data.speech) // cfg.batch_size)
+        draws = draw_epoch(data, seeds, "train", epoch, steps=steps, batch=cfg.batch_size, ways=method.ways)
+        shown = draw_shown(seeds, "train", epoch, steps) if method.modality == "masking_fusion" else None
+        widths = [data.speech.shape[1], data.music.shape[1]]
         if method.loss.has_tags:
-            vectors += [
-                net.tag(net.words[data.speech_word[batch.speech]], keep[2]),
-                net.tag(net.words[data.music_word[batch.music]], keep[3]),
+            widths += 2 * [net.words.shape[1]]
+        dropout = Dropout(seeds, epoch, rate=method.model.dropout, widths=widths)
+        train_loss = torch.zeros(len(seeds))
+        net.train()
+        for step in range(steps):
+            rates = method.rates(epoch + step / steps)
+            batch, keep = draws.step(step), dropout.masks(cfg.batch_size)
+            half = (shown[step],) if shown is not None else ()
+            vectors = [
+                net.speech(data.speech[batch.speech], keep[0], *half),
+                net.music(data.music[batch.music], keep[1]),
             ]
-        value = batch_loss(Joint(*vectors), data, batch, method.loss, first_match=method.parity.first_match)
-        net.zero_grad(set_to_none=True)
-        value.sum().backward()
-        optimiser.step(lr)
-        train_loss += value.detach() / steps
-    return train_loss, lr
+            if method.loss.has_tags:
+                vectors += [
+                    net.tag(net.words[data.speech_word[batch.speech]], keep[2]),
+                    net.tag(net.words[data.music_word[batch.music]], keep[3]),
+                ]
+            value = batch_loss(
+                Joint(*vectors), data, batch, method.loss, first_match=method.parity.first_match,
+                scales=self._scales,
+            )  # fmt: skip
+            net.zero_grad(set_to_none=True)
+            value.sum().backward()
+            self._group.optimiser.step(rates)
+            train_loss += value.detach() / steps
+        return train_loss, rates
 
 
 class _Validation:
@@ -200,6 +261,7 @@ class _Validation:
     def __init__(self, data: Pairs, seeds: tuple[int, ...], method: Method) -> None:
         self._data, self._seeds, self._method = data, seeds, method
         self._batch = method.optimisation.batch_size
+        self._scales = Scales.of([loss for loss, _ in method.variants])
         self._fixed = None
         if not method.parity.random_validation:
             steps = -(-method.optimisation.valid_triplets // self._batch)
@@ -228,8 +290,9 @@ class _Validation:
                     rows(words, data.music_word[batch.music]),
                 ]
             value = batch_loss(
-                Joint(*vectors), data, batch, self._method.loss, first_match=self._method.parity.first_match
-            )
+                Joint(*vectors), data, batch, self._method.loss, first_match=self._method.parity.first_match,
+                scales=self._scales.repeat(len(batch.speech) // seeds),
+            )  # fmt: skip
             losses.append(value.view(-1, seeds))
         # summed exactly: the order in which torch adds a column up depends on how many columns there are
         columns = torch.cat(losses).T.tolist()
@@ -244,22 +307,3 @@ def _refuse_infinite(told: Sequence[dict[str, float]], method: Method) -> None:
                 f"a finite value; is fit.lr={method.optimisation.lr:g} or "
                 f"loss.emo_lambda={method.loss.emo_lambda:g} too large?"
             )
-
-
-def _snapshot(
-    seeds: tuple[int, ...], epoch: int, net: JointModel, optimiser: SeedwiseAdamW, stop: EarlyStop,
-    history: list[dict[str, float]],
-) -> Snapshot:  # fmt: skip
-    tensors = {f"net.{name}": value for name, value in net.seedwise_state().items()}
-    tensors |= {f"optimiser.{name}": value for name, value in optimiser.state().items()}
-    tensors |= {f"stop.{name}": value for name, value in stop.state().items()}
-    return Snapshot(seeds, epoch, tensors, history)
-
-
-def _restore(snapshot: Snapshot, net: JointModel, optimiser: SeedwiseAdamW, stop: EarlyStop) -> None:
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {n.removeprefix(prefix): value for n, value in snapshot.tensors.items() if n.startswith(prefix)}
-
-    net.load_state_dict(part("net."), strict=False)
-    optimiser.restore(part("optimiser."))
-    stop.restore(part("stop."))
