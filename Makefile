@@ -57,6 +57,7 @@ bench: setup
 	$(BIN)/python benchmarks/embed_small_files.py $(DATA)
 	$(BIN)/python benchmarks/embed_memory.py $(DATA)
 	$(BIN)/python benchmarks/embed_scaling.py
+	$(BIN)/python benchmarks/evaluate_rate.py
 	$(BIN)/python benchmarks/parity_curve.py
 
 clean:

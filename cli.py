@@ -337,20 +337,34 @@ def evaluate(
     ] = None,
     split: Annotated[str | None, typer.Option(help="train, valid or test (default).")] = None,
     k: Annotated[int | None, typer.Option(min=1, help="Cut-off rank.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="first: of the first ranks; all: also mAP, R-precision; auto (default).")
+    ] = None,
+    parity: Annotated[
+        bool | None, typer.Option("--parity", help="Only the metrics of the original code, as it defines them.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto (default), cpu or cuda: the same numbers.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Ray workers, a part of the gallery each; 0: this process, no Ray.")
+    ] = None,
+    address: Address = None,
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Rank the music for each speech query and score it: P@k, MRR, nDCG@k beside the random floor."""
+    """Rank the music for each speech query and score it: P@k, recall@k, MRR, nDCG@k, mAP beside the random floor."""
     from s2m_ray.config import EvalConfig, load
 
     cfg = load(
         EvalConfig, config, settings or (), speech=speech, speech_text=speech_text, music=music, out=out, model=model,
-        split=split, k=k,
+        split=split, k=k, metrics=metrics, parity=parity, resources__device=device, resources__workers=workers,
+        resources__address=address,
     )  # fmt: skip
     from jobs.evaluate import run
 
     result = run(cfg)
+    if result["left_out"]:
+        say(f"{out}: without {', '.join(result['left_out'])}: {next(iter(result['left_out'].values()))}")
     give(
         as_json,
         {"evaluation": out, **result},

@@ -1,7 +1,7 @@
 """Claim: bfloat16 makes a wav2vec2-base-sized encoder faster on CPUs with AVX-512 BF16 or AMX, at a stated cosine.
 
 Without these instructions it is far slower than float32, and the script says so and fails.
-``python benchmarks/encoder_modes.py DATA_DIR`` prints, for segments of 2 s on one core, times real time in each
+``python benchmarks/encoder_modes.py DATA_DIR`` prints, for segments of 10 s on one core, times real time in each
 dtype, the ratio to float32, and the lowest cosine to the float32 vectors. Medians of interleaved rounds.
 """
 
@@ -17,7 +17,7 @@ import torch
 from s2m_ray.audio import decode
 from s2m_ray.encoders import build_encoder
 
-ROUNDS, ITEMS, SEGMENT_S = 3, 1, 2.0
+ROUNDS, ITEMS, SEGMENT_S = 3, 2, 10.0
 DTYPES = ("float32", "bfloat16")
 
 

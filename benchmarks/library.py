@@ -53,9 +53,9 @@ def spec_of(name: str, folder: Path) -> str:
     if name == "spectral":
         return name
     if name != "music-tagging":
-        from encoder_rate import encoders
+        from encoder_rate import encoder_of
 
-        encoders(folder)[name][0]()  # saves the folder that it then loads
+        encoder_of(name, folder)  # saves the folder that it then loads
         return f"hf:{folder / name}"
     import torch
 

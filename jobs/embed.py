@@ -47,6 +47,11 @@ def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
     manifest = read_manifest(cfg.manifest)
     job, facts = _job(cfg, manifest.num_rows)
     claim(cfg.out, job, StoreError)
+    if cfg.dtype == "bfloat16" and not cfg.resources.gpus_per_worker:
+        from s2m_ray.encoders.network import computes_bfloat16  # torch, which `spectral` does without
+
+        if not computes_bfloat16():
+            progress.step("warning: this CPU has no instructions for bfloat16; float32 may be 20 times as fast")
     with locked(cfg.out):
         if not (cfg.out / ROWS).exists():
             write_rows(cfg.out, manifest, job["shard_items"])

@@ -1,18 +1,25 @@
-"""Checkpoint (or none) and two stores -> evaluation."""
+"""Checkpoint (or none) and two stores -> evaluation, here or with the gallery shared out over a cluster."""
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from s2m_ray.checkpoint import read_checkpoint
-from s2m_ray.config import EvalConfig, to_dict
+from s2m_ray.config import EvalConfig, ResourceConfig, to_dict
 from s2m_ray.errors import EvaluationError
 from s2m_ray.evaluate import evaluate
 from s2m_ray.files import claim
+from s2m_ray.gallery import read_gallery
+from s2m_ray.joint import ranges
+from s2m_ray.ranking import Here, Part, Parts, Search
 from s2m_ray.speech import missing_halves, read_speech
-from s2m_ray.store import read_store
 
 
 def run(cfg: EvalConfig) -> dict[str, Any]:
     """Score the speech of a split against its music and write ``evaluation.json``; a repeated call replaces it.
+
+    Without workers and without a cluster's address everything happens in this process. Otherwise each worker has a
+    range of the gallery; the stores must then be where all machines can read them. The numbers are the same.
 
     Raises:
         S2MError: a store, the checkpoint or the output folder is wrong.
@@ -20,12 +27,61 @@ def run(cfg: EvalConfig) -> dict[str, Any]:
     checkpoint = read_checkpoint(cfg.model) if cfg.model else None
     header = checkpoint.header if checkpoint else None
     queries = read_speech(cfg.speech, cfg.speech_text, header).labelled(cfg.split)
-    gallery = read_store(cfg.music).labelled(cfg.split)
-    settings = {key: value for key, value in to_dict(cfg).items() if key != "out"}
+    gallery = read_gallery(cfg.music, cfg.split)
+    settings = {key: value for key, value in to_dict(cfg).items() if key not in ("out", "resources")}
     claim(cfg.out, settings, EvaluationError)
     if missing := missing_halves(queries):
         settings["queries_without"] = missing
-    return evaluate(
-        queries, gallery, checkpoint,
-        k=cfg.k, depth=cfg.depth, bootstrap=cfg.bootstrap, out=cfg.out, config={"evaluate": settings},
-    )  # fmt: skip
+    with ExitStack() as session:
+
+        def spread(search: Search) -> Parts:
+            if cfg.resources.workers == 0 and cfg.resources.address == "local":
+                return Here(search)
+            from jobs.session import ray_session
+
+            session.enter_context(ray_session(cfg.resources))
+            return Workers(search, cfg.resources)
+
+        return evaluate(
+            queries, gallery, checkpoint,
+            k=cfg.k, depth=cfg.depth, bootstrap=cfg.bootstrap, out=cfg.out, config={"evaluate": settings},
+            metric_set=cfg.metrics, parity=cfg.parity, device=cfg.resources.device, spread=spread,
+        )  # fmt: skip
+
+
+class Workers:
+    """Parts in the workers of a Ray cluster, each of which keeps its joint vectors between questions."""
+
+    def __init__(self, search: Search, resources: ResourceConfig) -> None:
+        import ray
+
+        from jobs.session import plan_workers
+
+        count = plan_workers(resources, at_most=search.vectors.rows)
+        options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus_per_worker or None}
+        actor, shared = ray.remote(Part), ray.put(search)
+        self._actors = [
+            actor.options(**options).remote(shared, first, last, threads=max(1, int(resources.cpus)))
+            for first, last in ranges(search.vectors.rows, count)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._actors)
+
+    def ask(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Ask all at once.
+
+        Raises:
+            S2MError: as a worker raised it.
+        """
+        import ray
+        from ray.exceptions import RayTaskError
+
+        asked = [
+            getattr(actor, method).remote(*own) for actor, own in zip(self._actors, arguments, strict=True)
+        ]  # fmt: skip
+        try:
+            found: list[Any] = ray.get(asked)
+        except RayTaskError as error:
+            raise error.cause from None
+        return found

@@ -52,17 +52,17 @@ class ResourceConfig:
     address: str = "local"  # Ray cluster; "local" starts one for this command, "auto" takes a running one
     workers: int = 0  # actors or training workers; 0 = as many as there are cores (or seeds)
     cpus_per_worker: float = 0.0  # 0 = one; for a worker of `embed` with a GPU an equal share of all, to decode with
-    gpus_per_worker: float = 0.0  # of `embed`; a worker without a share sees no GPU
+    gpus_per_worker: float = 0.0  # of `embed` and `evaluate`; a worker without a share sees no GPU
     batch_s: float = 120.0  # audio-seconds decoded at once by a worker: bounds its memory
-    snapshot_s: float = (
-        30.0  # of `train`: at the end of an epoch, if the last snapshot is older; a kill costs so much
-    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # that `evaluate` searches on; auto: all GPUs that there are
+    snapshot_s: float = 30.0  # of `train`: after an epoch, if the last snapshot is older; a kill costs so much
 
     def __post_init__(self) -> None:
         _check(self.workers >= 0, "resources.workers", self.workers, "0 (automatic) or more")
         _check(self.cpus_per_worker >= 0, "resources.cpus_per_worker", self.cpus_per_worker, "0 (automatic) or more")
         _check(self.gpus_per_worker >= 0, "resources.gpus_per_worker", self.gpus_per_worker, "0 or more")
         _check(0 < self.batch_s < float("inf"), "resources.batch_s", self.batch_s, "a value above 0, and finite")
+        _check(self.device in ("auto", "cpu", "cuda"), "resources.device", self.device, "auto, cpu or cuda")
         _check(self.snapshot_s >= 0, "resources.snapshot_s", self.snapshot_s, "0 (after each epoch) or more")
 
     @property
@@ -270,6 +270,9 @@ class EvalConfig:
     k: int = 5
     depth: int = 20  # ranks kept in run.parquet
     bootstrap: int = 1000  # resamples of the queries behind ci95
+    metrics: Literal["auto", "first", "all"] = "auto"  # all: with mAP and R-precision; auto: where that is quick
+    parity: bool = False  # only P@5, MRR and nDCG@5, as the original code defines them
+    resources: ResourceConfig = field(default_factory=ResourceConfig)  # workers=0: no Ray, but this process
 
     def __post_init__(self) -> None:
         _take_places(self, "speech", "music", "speech_text")
@@ -280,6 +283,8 @@ class EvalConfig:
         _check(self.k >= 1, "k", self.k, "at least 1")
         _check(self.depth >= self.k, "depth", self.depth, "at least k")
         _check(self.bootstrap >= 1, "bootstrap", self.bootstrap, "at least 1")
+        _check(self.metrics in ("auto", "first", "all"), "metrics", self.metrics, "auto, first or all")
+        _check(not self.parity or self.k == 5, "k", self.k, "5 with parity")
 
 
 def _check_local(key: str, path: Path) -> None:

@@ -289,6 +289,25 @@ def read_store(path: Place) -> Store:
     Raises:
         StoreError: nothing there, unfinished, or a column is missing, ragged, repeated or not finite.
     """
+    header, parts = find_parts(path)
+    try:
+        table = pa.concat_tables(each(read_table, parts, path), promote_options="default")
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+        raise StoreError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    require_columns(table.column_names, path)
+    require_distinct(table, path)
+    vectors = matrix(table["embedding"], path)
+    items = table.drop_columns(["embedding"])
+    space_id, encoder = space_of(header, vectors.shape[1])
+    return Store(path, items, vectors, space_id, encoder)
+
+
+def find_parts(path: Place) -> tuple[dict[str, Any], list[Place]]:
+    """Header of a sealed store (empty for other Parquet files) and its files, in order.
+
+    Raises:
+        StoreError: nothing there, or unfinished.
+    """
     if not path.exists():
         raise StoreError(f"{path}: no such store; make one with `s2m embed`")
     header: dict[str, Any] = {}
@@ -307,23 +326,33 @@ def read_store(path: Place) -> Store:
         raise StoreError(
             f"{path}: {len(parts)} shards, but {HEADER} names {header.get('shards')}; run the same `s2m embed` again"
         )
-    try:
-        table = pa.concat_tables(each(read_table, parts, path), promote_options="default")
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
-        raise StoreError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    return header, parts
+
+
+def require_columns(found: Sequence[str], path: Place) -> None:
+    """Raise :class:`StoreError` where a column that every store has is missing."""
     for name in ("item_id", "embedding"):
-        if name not in table.column_names:
-            raise StoreError(f"{path}: column '{name}' is missing, found {', '.join(table.column_names)}")
-    if len(pc.unique(table["item_id"])) != table.num_rows:
+        if name not in found:
+            raise StoreError(f"{path}: column '{name}' is missing, found {', '.join(found)}")
+
+
+def require_distinct(items: pa.Table, path: Place) -> None:
+    """Raise :class:`StoreError` where an item comes twice."""
+    if len(pc.unique(items["item_id"])) != items.num_rows:
         raise StoreError(f"{path}: item_id is repeated, expected each once; are two stores in one folder?")
-    vectors = _matrix(table["embedding"], path)
-    items = table.drop_columns(["embedding"])
-    # of vectors made elsewhere only the length is known
-    space_id = header.get("space_id", f"unknown/{vectors.shape[1]}")
-    return Store(path, items, vectors, space_id, header.get("encoder", "foreign"))
 
 
-def _matrix(column: pa.ChunkedArray, path: Place) -> Float[ndarray, "items dim"]:
+def space_of(header: Mapping[str, Any], dim: int) -> tuple[str, str]:
+    """Space and encoder; of vectors made elsewhere only the length is known."""
+    return header.get("space_id", f"unknown/{dim}"), header.get("encoder", "foreign")
+
+
+def matrix(column: pa.ChunkedArray, path: Place) -> Float[ndarray, "items dim"]:
+    """A column of lists as an array.
+
+    Raises:
+        StoreError: it is not one of floats, ragged or not finite.
+    """
     kind = column.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not is_list or not pa.types.is_floating(kind.value_type):

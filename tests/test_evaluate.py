@@ -3,26 +3,32 @@
 import json
 import math
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from toy_stores import four, join, store, toy, write_foreign, write_sealed
+from sklearn.metrics import ndcg_score
+from toy_stores import four, join, rows, store, toy, write_foreign, write_sealed
 
-from jobs.evaluate import run
+from jobs.evaluate import Workers, run
 from s2m_ray.checkpoint import Checkpoint, read_checkpoint, seal, write_seed
-from s2m_ray.config import EvalConfig, FitConfig, LossConfig, ModelConfig
-from s2m_ray.emotion import VALENCE_AROUSAL
+from s2m_ray.config import EvalConfig, FitConfig, LossConfig, ModelConfig, ResourceConfig
+from s2m_ray.emotion import AUDIOSET_MOOD, RAVDESS, VALENCE_AROUSAL
 from s2m_ray.errors import EvaluationError, StoreError
 from s2m_ray.evaluate import evaluate
+from s2m_ray.gallery import read_gallery
+from s2m_ray.ranking import Search
+from s2m_ray.report.page import write_report
 from s2m_ray.store import Store
 from s2m_ray.train import fit
 
 SEEDS = (3, 0)
-NAMES = ("P@5", "MRR", "nDCG@5")
+NAMES = ("P@5", "recall@5", "MRR", "nDCG@5", "mAP", "R-precision")
 QUERIES, GALLERY = toy("speech", "test", 14), toy("music", "test", 11)
 
 
@@ -74,7 +80,12 @@ def by_hand(ranked: list[str], emotion: str, k: int = 5) -> dict[str, float]:
         return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(row[:k], start=1))
 
     hits = sum(found == emotion for found in ranked[:k])
-    return {"P@5": hits / k, "MRR": 1 / first, "nDCG@5": dcg(gains) / dcg(sorted(gains, reverse=True))}
+    ranks = [rank for rank, found in enumerate(ranked, start=1) if found == emotion]
+    return {
+        "P@5": hits / k, "MRR": 1 / first, "nDCG@5": dcg(gains) / dcg(sorted(gains, reverse=True)),
+        "recall@5": hits / len(ranks), "mAP": sum((i + 1) / rank for i, rank in enumerate(ranks)) / len(ranks),
+        "R-precision": sum(found == emotion for found in ranked[: len(ranks)]) / len(ranks),
+    }  # fmt: skip
 
 
 def test_header_keeps_the_contract(folder: Path) -> None:
@@ -85,7 +96,7 @@ def test_header_keeps_the_contract(folder: Path) -> None:
     assert (header["queries"], header["gallery"], header["seeds"]) == (14, 11, [3, 0])
     assert set(header["metrics"]) == set(NAMES)
     for metric in header["metrics"].values():
-        assert {"mean", "std", "per_seed", "ci95", "floor"} <= set(metric)
+        assert {"mean", "macro", "macro_floor", "std", "per_seed", "ci95", "floor"} <= set(metric)
         assert len(metric["per_seed"]) == 2
         assert metric["mean"] == pytest.approx(sum(metric["per_seed"]) / 2)
         assert metric["std"] == pytest.approx(abs(metric["per_seed"][0] - metric["per_seed"][1]) / 2**0.5)
@@ -280,3 +291,139 @@ def test_job_scores_foreign_files_without_a_model(tmp_path: Path) -> None:
     header = run(config)
     assert (header["queries"], header["gallery"]) == (14, 11)
     assert header["speech"]["encoder"] == "foreign"
+
+
+def test_macro_is_the_mean_over_emotions(folder: Path) -> None:
+    header = header_of(folder)
+    for name in NAMES:
+        parts = [part["metrics"][name] for part in header["per_emotion"].values()]
+        assert header["metrics"][name]["macro"] == pytest.approx(np.mean([part["mean"] for part in parts]))
+        assert header["metrics"][name]["macro_floor"] == pytest.approx(np.mean([part["floor"] for part in parts]))
+    # angry and happy have 5 queries, sad has 4
+    assert any(value["macro"] != pytest.approx(value["mean"]) for value in header["metrics"].values())
+
+
+def test_whole_rankings_are_left_out_where_they_are_slow_and_that_is_said(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = set(NAMES) - {"mAP", "R-precision"}
+    assert score(checkpoint, tmp_path)["left_out"] == {}
+    asked = score(checkpoint, tmp_path, metric_set="first")
+    assert (set(asked["metrics"]), asked["left_out"]["mAP"]) == (first, "metrics=first was asked for")
+    monkeypatch.setattr("s2m_ray.evaluate.FULL_PAIRS", 2 * 14 * 11 - 1)
+    auto = score(checkpoint, tmp_path)
+    assert set(auto["metrics"]) == first
+    assert "308 pairs of queries and music, over all seeds: above 307" in auto["left_out"]["R-precision"]
+    everything = score(checkpoint, tmp_path, metric_set="all")
+    assert (set(everything["metrics"]), everything["left_out"]) == (set(NAMES), {})
+    assert set(pq.read_schema(tmp_path / "per_query.parquet").names) >= set(NAMES)
+
+
+def test_of_a_large_gallery_only_what_the_report_needs_is_kept(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s2m_ray.records.SAMPLE", 9)
+    gallery = toy("music", "test", 400)
+    header = score(checkpoint, tmp_path, gallery=gallery)
+    music = [item for item in read(tmp_path, "items.parquet") if item["modality"] == "music"]
+    assert header["items"] == {"music": len(music), "music_with_vectors": 9}
+    assert len(music) <= 9 + 14 * 7
+    sample = {item["item_id"]: item["vector"] for item in music if item["vector"] is not None}
+    assert len(sample) == 9
+    joint = checkpoint.model.project("music", gallery.vectors)[0]
+    for item_id, vector in sample.items():
+        np.testing.assert_allclose(vector, joint[gallery.column("item_id").index(item_id)], atol=1e-5)
+    retrieved = {row["item_id"] for row in read(tmp_path, "run.parquet") if row["seed"] == 3}
+    assert retrieved <= {item["item_id"] for item in music}
+    page = write_report(tmp_path, tmp_path / "page.html").read_text()
+    assert "14 of" not in page
+    assert "23 of" in page  # 14 queries and 9 of the music on the map
+
+
+@pytest.fixture
+def many(checkpoint: Checkpoint, tmp_path: Path) -> EvalConfig:
+    """A gallery with ties, of several files."""
+    gallery, folder = toy("music", "test", 90), tmp_path / "music"
+    gallery.vectors[45:] = gallery.vectors[:45]
+    folder.mkdir()
+    for number in range(3):
+        part = gallery.take(np.arange(90) % 3 == number)
+        table = part.items.append_column("embedding", pa.array(part.vectors.tolist(), pa.list_(pa.float32())))
+        pq.write_table(table, folder / f"{number}.parquet")
+    speech = store(QUERIES.items.to_pylist(), QUERIES.vectors)
+    return EvalConfig(
+        speech=write_foreign(tmp_path / "speech.parquet", speech), music=folder, out=tmp_path / "out", depth=7,
+        bootstrap=20,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("parity", [False, True])
+def test_workers_change_no_number(many: EvalConfig, ray_cluster: None, parity: bool) -> None:
+    many = replace(many, parity=parity)
+    alone = run(many)
+    files = {name: (many.out / name).read_bytes() for name in ("run.parquet", "items.parquet", "per_query.parquet")}
+    for workers in (1, 3):
+        header = run(replace(many, resources=ResourceConfig(workers=workers)))
+        assert header | {"created": None} == alone | {"created": None}
+        assert {name: (many.out / name).read_bytes() for name in files} == files
+
+
+def test_an_error_of_a_worker_is_the_user_s(many: EvalConfig, ray_cluster: None) -> None:
+    gallery = read_gallery(many.music, "test")
+    (many.music / "1.parquet").unlink()
+    task = Search(
+        gallery.vectors, None, QUERIES.vectors[None], np.zeros(14, int), np.zeros(90, int), np.arange(90)
+    )  # fmt: skip
+    with pytest.raises(StoreError, match="1.parquet: cannot be read"):
+        Workers(task, ResourceConfig(workers=2)).ask("first_ranks", [(3, np.arange(0))] * 2)
+
+
+def by_the_sheet(queries: Store, gallery: Store) -> dict[str, list[float]]:
+    """Section (d) of the sheet, written out: hard targets by the max map, sklearn's nDCG with graded gains."""
+    tags = [tag for tag in AUDIOSET_MOOD if tag in gallery.column("emotion")]
+    found: dict[str, list[float]] = {"P@5": [], "MRR": [], "nDCG@5": []}
+    for query, emotion in zip(queries.vectors, queries.column("emotion"), strict=True):
+        target = tags[0]
+        for tag in tags:
+            if va_similarity(emotion, tag) > va_similarity(emotion, target):
+                target = tag
+        scores = []
+        for item in gallery.vectors:
+            a, b = query / np.linalg.norm(query), item / np.linalg.norm(item)
+            scores.append(float(np.float32(sum(float(x) * float(y) for x, y in zip(a, b, strict=True)))))
+        ranked = sorted(range(len(scores)), key=lambda i: (-scores[i], gallery.column("item_id")[i]))
+        hits = [gallery.column("emotion")[i] == target for i in ranked]
+        gains = [va_similarity(emotion, tag) for tag in gallery.column("emotion")]
+        found["P@5"].append(sum(hits[:5]) / 5)
+        found["MRR"].append(1 / (hits.index(True) + 1))
+        found["nDCG@5"].append(ndcg_score([gains], [scores], k=5))
+    return found
+
+
+@pytest.mark.parametrize("repeat", [1, 3, 30])  # no ties, ties at the cut, nothing but ties
+def test_parity_is_the_original_s_definition(tmp_path: Path, repeat: int) -> None:
+    draws = np.random.default_rng(repeat)
+    sides = []
+    for modality, tags, count in (("speech", RAVDESS, 40), ("music", AUDIOSET_MOOD, 60)):
+        items = rows(modality, "test", count, emotions=tags)
+        # the items' own coordinates are not the original's business
+        items = [item | {"valence": 0.1, "arousal": 0.9} for item in items]
+        vectors = draws.normal(size=(count, 6)).astype(np.float32)
+        vectors = vectors[np.arange(count) // repeat] if modality == "music" else vectors
+        order = draws.permutation(count)  # emotions in turn must not follow the ties
+        sides.append(store(items, vectors[order]))
+    header = score(None, tmp_path, *sides, parity=True)
+    assert (header["parity"], set(header["metrics"])) == (True, {"P@5", "MRR", "nDCG@5"})
+    found = read(tmp_path, "per_query.parquet")
+    for name, values in by_the_sheet(*sides).items():
+        np.testing.assert_allclose([row[name] for row in found], values, rtol=0, atol=1e-9)
+        assert header["metrics"][name]["mean"] == pytest.approx(np.mean(values), abs=1e-9)
+
+
+def test_parity_of_a_gallery_smaller_than_the_cut(tmp_path: Path) -> None:
+    queries, gallery = toy("speech", "test", 6), toy("music", "test", 3)
+    gallery.vectors[1] = gallery.vectors[0]
+    gallery = Store(gallery.path, gallery.items, gallery.vectors, queries.space_id, "toy")
+    score(None, tmp_path, queries, gallery, parity=True)
+    for name, values in by_the_sheet(queries, gallery).items():
+        np.testing.assert_allclose([row[name] for row in read(tmp_path, "per_query.parquet")], values, atol=1e-9)

@@ -116,8 +116,25 @@ def test_eval_inference_and_threads():
     network, threads = Fake().train(), torch.get_num_threads()
     encoder(network).encode(waves(0.1))
     encoder(network, dtype="bfloat16").encode(waves(0.1))
-    assert network.modes == [(False, True, False), (False, True, True)]
+    plain, half = (False, True, False), (False, True, True)
+    assert network.modes == [plain, plain, half, half]  # the first in bfloat16 is compared with float32
     assert torch.get_num_threads() == threads
+
+
+class Miscomputed(Fake):
+    """Its bfloat16 kernels are wrong."""
+
+    def forward(self, waves):
+        found = super().forward(waves)
+        return found.flip(1) if torch.is_autocast_enabled("cpu") else found
+
+
+def test_wrong_kernels_of_bfloat16_are_found_at_the_first_vector():
+    with pytest.raises(ConfigError, match=r"bfloat16: the first vector has cosine 0\.\d+ to float32's.*=float32$"):
+        encoder(Miscomputed(), dtype="bfloat16").encode(waves(0.1, 0.1))
+    network = Fake()
+    encoder(network, dtype="bfloat16").encode(waves(0.1, 0.2))
+    assert network.shapes == [(1, 100), (1, 100), (1, 100), (1, 200)]  # float32, bfloat16, then the work
 
 
 def test_bfloat16_is_near_float32_and_a_space_of_its_own():

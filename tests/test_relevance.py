@@ -1,11 +1,15 @@
 """What counts as a good answer, by hand."""
 
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from toy_stores import store
 
 from s2m_ray.errors import ManifestError
-from s2m_ray.relevance import gains, hits, item_coordinates
+from s2m_ray.relevance import Qrels, item_coordinates
 from s2m_ray.store import Store
 
 
@@ -14,6 +18,19 @@ def labelled(*emotions: str, valence: list | None = None, arousal: list | None =
     for name, values in (("valence", valence), ("arousal", arousal)):
         items = [item | {name: value} for item, value in zip(items, values or [None] * len(items), strict=True)]
     return store(items, np.zeros((len(items), 1)))
+
+
+def every(queries: Store, gallery: Store) -> np.ndarray:
+    return np.tile(np.arange(len(gallery.vectors)), (len(queries.vectors), 1))
+
+
+def gains(queries: Store, gallery: Store) -> np.ndarray:
+    label_map = dict.fromkeys(queries.column("emotion"), gallery.column("emotion")[0])
+    return Qrels.of(queries, gallery, label_map).gains(every(queries, gallery))
+
+
+def hits(queries: Store, gallery: Store, label_map: dict[str, str]) -> np.ndarray:
+    return Qrels.of(queries, gallery, label_map).hits(every(queries, gallery))
 
 
 def test_hits_are_the_items_of_the_mapped_emotion() -> None:
@@ -52,3 +69,33 @@ def test_a_store_without_the_columns_takes_those_of_the_emotions() -> None:
 def test_an_emotion_without_coordinates_is_refused() -> None:
     with pytest.raises(ManifestError, match="emotion 'angri'.*did you mean 'angry'"):
         item_coordinates(labelled("happy", "angri"))
+
+
+VALUES = st.sampled_from([None, 0.0, 0.2, 0.5, 0.500001, 1.0])
+EMOTION = st.sampled_from(["happy", "sad", "scary", "noise", "neutral"])
+ITEMS = st.lists(st.tuples(EMOTION, VALUES, VALUES), min_size=1, max_size=12)
+
+
+@given(ITEMS, ITEMS, st.integers(1, 14))
+def test_ideal_and_mean_are_those_of_all_pairs(asked: list, there: list, k: int) -> None:
+    queries, gallery = (
+        labelled(*[e for e, _, _ in items], valence=[v for _, v, _ in items], arousal=[a for _, _, a in items])
+        for items in (asked, there)
+    )
+    label_map = dict.fromkeys(queries.column("emotion"), gallery.column("emotion")[0])
+    qrels = Qrels.of(queries, gallery, label_map)
+    pairs = [
+        [max(0.0, 1 - math.dist(a, b)) for b in item_coordinates(gallery).tolist()]
+        for a in item_coordinates(queries).tolist()
+    ]
+    np.testing.assert_allclose(qrels.gains(every(queries, gallery)), pairs, atol=1e-12)
+    np.testing.assert_allclose(qrels.ideal(k), [sorted(row, reverse=True)[:k] for row in pairs], atol=1e-12)
+    np.testing.assert_allclose(qrels.mean_gain(), np.mean(pairs, axis=1), atol=1e-12)
+    assert qrels.relevant.tolist() == [gallery.column("emotion").count(label_map[e]) for e, _, _ in asked]
+
+
+def test_a_row_of_no_item_is_neither_a_hit_nor_a_gain() -> None:
+    qrels = Qrels.of(labelled("happy"), labelled("happy", "happy"), {"happy": "happy"})
+    rows = np.array([[1, 0, -1]])
+    assert qrels.hits(rows).tolist() == [[True, True, False]]
+    assert qrels.gains(rows).tolist() == [[1.0, 1.0, 0.0]]

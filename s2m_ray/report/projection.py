@@ -42,7 +42,10 @@ def joint_map(items: pa.Table, *, seed: int) -> dict[str, Any]:
     """
     rows: list[dict[str, Any]] = []
     for modality in ("music", "speech"):
-        table = items.filter(pc.equal(items["modality"], modality)).sort_by("item_id")
+        # of a large gallery only a sample has vectors, and beside it stands what was retrieved
+        table = items.filter(pc.and_(pc.equal(items["modality"], modality), pc.is_valid(items["vector"]))).sort_by(
+            "item_id"
+        )
         drawn = rng(seed, "report", "map", modality).permutation(len(table))[:MAX_POINTS]
         rows += table.take(np.sort(drawn)).to_pylist()
     rows = [row for row in rows if row["vector"] and np.isfinite(np.array(row["vector"], dtype=float)).all()]
