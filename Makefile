@@ -31,6 +31,8 @@ real: setup
 	  $(BIN)/s2m evaluate $(OUT)/real/models/$$framework --speech $(OUT)/real/stores/ravdess \
 	    --music $(OUT)/real/stores/vgmidi --split valid --out $(OUT)/real/evaluations/$$framework || exit; \
 	done
+	$(BIN)/s2m evaluate --compare $(OUT)/real/evaluations/triplet $(OUT)/real/evaluations/triplet_soft
+	$(BIN)/s2m table $(OUT)/real/evaluations
 	$(BIN)/s2m report $(OUT)/real/evaluations --out $(OUT)/real/report.html
 
 test: setup

@@ -12,7 +12,9 @@ from s2m_ray.files import claim
 from s2m_ray.gallery import read_gallery
 from s2m_ray.joint import ranges
 from s2m_ray.ranking import Here, Part, Parts, Search
+from s2m_ray.relevance import Qrels
 from s2m_ray.speech import missing_halves, read_speech
+from s2m_ray.trec import refuse_huge, remove_trec, write_trec
 
 
 def run(cfg: EvalConfig) -> dict[str, Any]:
@@ -28,10 +30,13 @@ def run(cfg: EvalConfig) -> dict[str, Any]:
     header = checkpoint.header if checkpoint else None
     queries = read_speech(cfg.speech, cfg.speech_text, header).labelled(cfg.split)
     gallery = read_gallery(cfg.music, cfg.split)
-    settings = {key: value for key, value in to_dict(cfg).items() if key not in ("out", "resources")}
+    if cfg.trec:
+        refuse_huge(len(queries.vectors), gallery.vectors.rows)
+    settings = {key: value for key, value in to_dict(cfg).items() if key not in ("out", "trec", "resources")}
     claim(cfg.out, settings, EvaluationError)
     if missing := missing_halves(queries):
         settings["queries_without"] = missing
+    remove_trec(cfg.out)  # of an earlier call: it may be of other stores
     with ExitStack() as session:
 
         def spread(search: Search) -> Parts:
@@ -42,11 +47,14 @@ def run(cfg: EvalConfig) -> dict[str, Any]:
             session.enter_context(ray_session(cfg.resources))
             return Workers(search, cfg.resources)
 
-        return evaluate(
+        result = evaluate(
             queries, gallery, checkpoint,
             k=cfg.k, depth=cfg.depth, bootstrap=cfg.bootstrap, out=cfg.out, config={"evaluate": settings},
-            metric_set=cfg.metrics, parity=cfg.parity, device=cfg.resources.device, spread=spread,
+            metric_set=cfg.metric_set, parity=cfg.parity, device=cfg.resources.device, spread=spread,
         )  # fmt: skip
+    if cfg.trec:
+        write_trec(cfg.out, queries, gallery, Qrels.of(queries, gallery, result["label_map"], own=not cfg.parity))
+    return result
 
 
 class Workers:

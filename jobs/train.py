@@ -15,6 +15,7 @@ from s2m_ray.checkpoint import HEADER, seal, seed_path, write_seed
 from s2m_ray.config import TrainConfig, to_dict
 from s2m_ray.errors import CheckpointError, S2MError
 from s2m_ray.files import claim, read_json
+from s2m_ray.leakage import write_record
 from s2m_ray.progress import Progress, Silent
 from s2m_ray.snapshot import Keeper, Snapshot, epochs_done, read_snapshots
 from s2m_ray.speech import read_speech
@@ -66,6 +67,7 @@ def run(cfg: TrainConfig, progress: Progress | None = None) -> TrainResult:
                           (len(store.vectors) for store in splits), strict=True)),
         "wall_s": round(time.monotonic() - started, 3),
     }  # fmt: skip
+    write_record(cfg.out, splits)
     sealed = seal(cfg.out, parts, seeds=cfg.seeds, header=header)
     shutil.rmtree(parts)
     return TrainResult(cfg.out, sealed, missing, resumed)

@@ -269,10 +269,11 @@ class EvalConfig:
     split: Split = "test"
     k: int = 5
     depth: int = 20  # ranks kept in run.parquet
-    bootstrap: int = 1000  # resamples of the queries behind ci95
-    metrics: Literal["auto", "first", "all"] = "auto"  # all: with mAP and R-precision; auto: where that is quick
+    bootstrap: int = 1000  # resamples behind ci95 and ci95_speakers_seeds
+    metric_set: Literal["auto", "first", "all"] = "auto"  # all: with mAP and R-precision; auto: where that is quick
     parity: bool = False  # only P@5, MRR and nDCG@5, as the original code defines them
     resources: ResourceConfig = field(default_factory=ResourceConfig)  # workers=0: no Ray, but this process
+    trec: bool = False  # write run and qrels as TREC files too; changes no number
 
     def __post_init__(self) -> None:
         _take_places(self, "speech", "music", "speech_text")
@@ -283,7 +284,7 @@ class EvalConfig:
         _check(self.k >= 1, "k", self.k, "at least 1")
         _check(self.depth >= self.k, "depth", self.depth, "at least k")
         _check(self.bootstrap >= 1, "bootstrap", self.bootstrap, "at least 1")
-        _check(self.metrics in ("auto", "first", "all"), "metrics", self.metrics, "auto, first or all")
+        _check(self.metric_set in ("auto", "first", "all"), "metric_set", self.metric_set, "auto, first or all")
         _check(not self.parity or self.k == 5, "k", self.k, "5 with parity")
 
 

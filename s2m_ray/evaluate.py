@@ -18,11 +18,12 @@ from s2m_ray.files import versions, write_json
 from s2m_ray.gallery import Gallery
 from s2m_ray.index import places, places_of, scores_of
 from s2m_ray.joint import project, require_space
+from s2m_ray.leakage import find_leaks
 from s2m_ray.original import tied_gains
 from s2m_ray.ranking import Here, Parts, Ranks, Search, count_tied, rank_first, rank_fully
-from s2m_ray.records import sampled, write_items, write_per_query, write_run
+from s2m_ray.records import items_digest, sampled, write_items, write_per_query, write_run
 from s2m_ray.relevance import Qrels, emotion_codes, gain
-from s2m_ray.stats import bootstrap_interval, summary
+from s2m_ray.stats import intervals, summary
 from s2m_ray.store import Store
 
 HEADER = "evaluation.json"
@@ -89,12 +90,13 @@ def evaluate(
         "seeds": list(seeds),
         "synthetic": "synth" in {*_corpora(queries), *_corpora(gallery)},
         "parity": parity,
+        "warnings": find_leaks(checkpoint.path if checkpoint else None, queries, gallery),
         "label_map": label_map,
-        "speech": _describe(queries),
-        "music": _describe(gallery),
+        "speech": _describe(queries, qrels.query_points),
+        "music": _describe(gallery, qrels.points[qrels.point_of]),
         "items": written,
         "left_out": {} if full or parity else _left_out(metric_set, pairs),
-        **_averages(scored, np.array(queries.column("emotion")), label_map, bootstrap),
+        **_averages(scored, queries, label_map, bootstrap),
         "config": dict(config) | (checkpoint.header["config"] if checkpoint else {}),
         "versions": versions("torch", "faiss-gpu", "faiss-cpu"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -150,9 +152,10 @@ def _original_gains(parts: Parts, qrels: Qrels, ranks: Ranks, rows: ndarray, k: 
 
 
 def _averages(
-    scored: Scored, emotions: ndarray, label_map: Mapping[str, str], bootstrap: int
+    scored: Scored, queries: Store, label_map: Mapping[str, str], bootstrap: int
 ) -> dict[str, dict[str, Any]]:
     """Over all queries, over those of each emotion, and (``macro``) the mean over emotions of the latter."""
+    emotions, speakers = np.array(queries.column("emotion")), queries.column("speaker")
     per_emotion: dict[str, dict[str, Any]] = {
         emotion: {
             "queries": int((emotions == emotion).sum()),
@@ -167,8 +170,9 @@ def _averages(
     overall: dict[str, Any] = {}
     for name, value in scored.values.items():
         parts = [part["metrics"][name] for part in per_emotion.values()]
-        overall[name] = summary(value, scored.floors[name]) | {
-            "ci95": bootstrap_interval(value, resamples=bootstrap, use=name),
+        overall[name] = summary(value, scored.floors[name])
+        overall[name] |= intervals(value, speakers, resamples=bootstrap, use=name)
+        overall[name] |= {
             "macro": float(np.mean([part["mean"] for part in parts])),
             "macro_floor": float(np.mean([part["floor"] for part in parts])),
         }
@@ -177,9 +181,9 @@ def _averages(
 
 def _left_out(metric_set: str, pairs: int) -> dict[str, str]:
     why = (
-        "metrics=first was asked for"
+        "metric_set=first was asked for"
         if metric_set == "first"
-        else f"{pairs} pairs of queries and music, over all seeds: above {FULL_PAIRS}; --metrics all computes them"
+        else f"{pairs} pairs of queries and music, over all seeds: above {FULL_PAIRS}; --metric-set all computes them"
     )
     return dict.fromkeys(FULL, why)
 
@@ -190,6 +194,7 @@ def _corpora(store: Store | Gallery) -> list[str]:
     return sorted(map(str, store.items["corpus"].cast(pa.string()).unique().to_pylist()))
 
 
-def _describe(store: Store | Gallery) -> dict[str, Any]:
+def _describe(store: Store | Gallery, points: Float[ndarray, "items 2"]) -> dict[str, Any]:
+    digest = items_digest(store.items, points)
     split = store.items["split"][0].as_py() if "split" in store.items.column_names else None
-    return {"corpus": _corpora(store), "split": split, "encoder": store.encoder}
+    return {"corpus": _corpora(store), "split": split, "encoder": store.encoder, "items_sha256": digest}

@@ -1,11 +1,13 @@
 """What an evaluation leaves beside its header: ``run.parquet``, ``items.parquet``, ``per_query.parquet``."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float, Int
 from numpy import ndarray
 
@@ -16,6 +18,7 @@ from s2m_ray.seeds import rng
 from s2m_ray.store import Store
 
 SAMPLE = 10_000  # music items whose vectors are kept, drawn at random: the report's map shows 600
+PIECE = 1 << 16  # items as Python values at a time
 DETAILS = {
     "item_id": pa.string(), "modality": pa.string(), "uri": pa.string(), "corpus": pa.string(),
     "emotion": pa.string(), "speaker": pa.string(), "text": pa.string(), "start_s": pa.float64(),
@@ -28,6 +31,27 @@ def sampled(rows: int) -> Int[ndarray, " sample"]:
     if rows <= SAMPLE:
         return np.arange(rows)
     return np.sort(rng(0, "items").choice(rows, SAMPLE, replace=False))
+
+
+def items_digest(items: pa.Table, points: Float[ndarray, "items 2"]) -> str:
+    """SHA-256 of all that relevance follows from: ids, emotions and coordinates, in the order of the ids.
+
+    Equal digests mean the same queries or the same gallery, whatever its size and in whatever order it is stored.
+
+    Args:
+        points: Valence and arousal of each item, as they were used.
+    """
+    found = hashlib.sha256()
+    columns = [items[name].cast(pa.string()) for name in ("item_id", "emotion")]
+    order = pc.sort_indices(columns[0])
+    for start in range(0, len(order), PIECE):
+        rows = order.slice(start, PIECE)
+        pairs = zip(*(column.take(rows).to_pylist() for column in columns), strict=True)
+        # with lengths: else "ab", "c" would be "a", "bc"
+        text = "".join(f"{len(item_id)} {item_id}{len(emotion)} {emotion}" for item_id, emotion in pairs)
+        found.update(text.encode())
+    found.update(np.ascontiguousarray(points[order.to_numpy()], dtype="<f8").tobytes())
+    return found.hexdigest()
 
 
 def write_run(

@@ -8,13 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from finished import finished
 from sabotage import SLOW_DECODER
 
 ROOT = Path(__file__).resolve().parents[1]
 S2M = (sys.executable, str(ROOT / "cli.py"))
-COMMANDS = ("quickstart", "synth", "manifest", "embed", "plan", "encoders", "train", "evaluate", "report")
+COMMANDS = ("quickstart", "synth", "manifest", "embed", "plan", "encoders", "train", "evaluate", "table", "report")
 
 
 def s2m(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -74,6 +76,19 @@ def test_no_help_loads_torch_or_ray():
             "error: seeds=[]: expected distinct seeds, at least one",
         ),
         (("evaluate", "--speech", "a", "--music", "b", "--out", "c"), "error: a: no such store"),
+        (("evaluate",), "error: Missing option '--speech'; see --help, or --compare A B for finished evaluations"),
+        (
+            ("evaluate", "--compare", "a"),
+            "error: a: no evaluation.json, expected a finished evaluation; no such folder",
+        ),
+        (
+            ("evaluate", "--compare", "a", "b", "--speech", "s", "--k", "3"),
+            "error: --compare: takes finished evaluations alone, found --speech, --k",
+        ),
+        (("evaluate", "a", "b"), "error: 'b' beside 'a', expected one MODEL_DIR; to compare them: --compare A B"),
+        (("evaluate", "a", "--unit", "query"), "error: --unit: only with --compare"),
+        (("evaluate", "--compare"), "error: Option '--compare' requires an argument"),
+        (("table", "none"), "error: none: no such folder, expected a finished evaluation"),
         (("embd",), "error: No such command 'embd'"),
     ],
 )
@@ -107,6 +122,31 @@ def test_a_manifest_for_people_and_for_scripts(audio_dir, tmp_path):
     assert json.loads(line.stdout) == {
         "manifest": str(tmp_path / "m.csv"), "items": 6, "splits": {"train": 6}, "emotions": {"None": 6},
     }  # fmt: skip
+
+
+def test_finished_evaluations_are_compared_and_tabled(tmp_path):
+    base = np.random.default_rng(0).random((5, 24)) * 0.4
+    speakers = [f"s{n % 12}" for n in range(24)]
+    names = ("P@5", "MRR", "nDCG@5")
+    for folder, gain in (("plain", 0.0), ("better", 0.2)):
+        finished(tmp_path / folder, {name: base + gain for name in names}, speakers=speakers)
+    a, b = tmp_path / "plain", tmp_path / "better"
+    listed = s2m("evaluate", "--compare", a, b)
+    assert listed.returncode == 0, listed.stderr
+    assert s2m("evaluate", "--compare", a, "--compare", b).stdout == listed.stdout
+    assert "better is better than plain in P@5 (+0.200, Holm p 0.001), MRR" in listed.stdout
+    line = s2m("evaluate", "--compare", a, b, "--metrics", "MRR", "--out", tmp_path / "out", "--json")
+    assert line.stdout.count("\n") == 1
+    assert json.loads(line.stdout) == json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert [d["metric"] for d in json.loads(line.stdout)["differences"]] == ["MRR"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "job.json", "compare.json", "compare.md", "compare.csv",
+    }  # fmt: skip
+    table = s2m("table", a, b, "--no-published", "--metrics", "P@5", "--format", "latex", "--out", tmp_path / "t.tex")
+    assert table.returncode == 0, table.stderr
+    assert "\\textbf{" in (tmp_path / "t.tex").read_text()
+    cells = json.loads(s2m("table", tmp_path, "--json").stdout)["cells"]
+    assert {cell["kind"] for cell in cells} == {"own", "published", "floor"}
 
 
 def test_rejects_over_the_limit_are_exit_code_3(audio_dir, tmp_path):

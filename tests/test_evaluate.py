@@ -24,6 +24,7 @@ from s2m_ray.evaluate import evaluate
 from s2m_ray.gallery import read_gallery
 from s2m_ray.ranking import Search
 from s2m_ray.report.page import write_report
+from s2m_ray.scores import read_evaluations, refuse_unpaired
 from s2m_ray.store import Store
 from s2m_ray.train import fit
 
@@ -103,6 +104,7 @@ def test_header_keeps_the_contract(folder: Path) -> None:
         low, high = metric["ci95"]
         assert 0 <= low <= metric["mean"] <= high <= 1
         assert low < high
+        assert metric["ci95_speakers_seeds"][0] < metric["mean"] < metric["ci95_speakers_seeds"][1]
     assert set(header["per_emotion"]) == {"angry", "happy", "sad"}
     # of 14 queries in turn: angry 5, happy 5, sad 4
     assert {name: part["queries"] for name, part in header["per_emotion"].items()} == {
@@ -113,6 +115,38 @@ def test_header_keeps_the_contract(folder: Path) -> None:
     assert header["config"] == {"evaluate": {"split": "test"}, "model": {"dim": 4}, "loss": {"margin": 0.4}}
     assert header["label_map"] == {"angry": "angry", "happy": "happy", "sad": "sad"}
     assert header["synthetic"] is False
+    (warning,) = header["warnings"]  # this checkpoint was sealed without a record
+    assert warning["kind"] == "unknown"
+
+
+def changed(given: Store, **columns: list[Any]) -> Store:
+    """The store with other columns."""
+    names = [name for name in given.items.column_names if name not in columns]
+    return replace(given, items=pa.table({name: given.items[name] for name in names} | columns))
+
+
+def test_digests_tell_the_same_queries_and_gallery_from_others(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """What `s2m evaluate --compare` and `s2m table` go by."""
+    order = np.random.default_rng(0).permutation(11)
+    shuffled = replace(GALLERY, items=GALLERY.items.take(order), vectors=GALLERY.vectors[order])
+    renamed = ["another", *GALLERY.column("item_id")[1:]]
+    emotions = GALLERY.column("emotion")
+    placed = changed(GALLERY, valence=[0.9] + [None] * 10, arousal=[0.9] + [None] * 10)
+    others = {
+        "ids": changed(GALLERY, item_id=renamed), "swapped": changed(GALLERY, emotion=emotions[1:] + emotions[:1]),
+        "placed": placed,
+    }  # fmt: skip
+    score(checkpoint, tmp_path / "first")
+    for name, gallery in (("shuffled", shuffled), *others.items()):
+        score(checkpoint, tmp_path / name, gallery=gallery)
+    first, same, *different = read_evaluations([tmp_path / n for n in ("first", "shuffled", *others)])
+    refuse_unpaired([first, same])
+    for other in different:
+        with pytest.raises(EvaluationError, match="gallery: 11 items with other ids, emotions or coordinates"):
+            refuse_unpaired([first, other])
+    score(checkpoint, tmp_path / "parity", parity=True)
+    with pytest.raises(EvaluationError, match="parity is true"):
+        refuse_unpaired([first, *read_evaluations([tmp_path / "parity"])])
 
 
 def test_metrics_of_the_first_seed_follow_from_the_joint_vectors(folder: Path) -> None:
@@ -291,6 +325,9 @@ def test_job_scores_foreign_files_without_a_model(tmp_path: Path) -> None:
     header = run(config)
     assert (header["queries"], header["gallery"]) == (14, 11)
     assert header["speech"]["encoder"] == "foreign"
+    assert header["warnings"] == []
+    assert header["metrics"]["MRR"]["ci95_speakers_seeds"] is None
+    assert header["metrics"]["MRR"]["ci95_speakers_seeds_missing"] == "14 of 14 queries have no speaker"
 
 
 def test_macro_is_the_mean_over_emotions(folder: Path) -> None:

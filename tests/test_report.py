@@ -71,8 +71,8 @@ def fake_evaluation(folder: Path, *, emotions=("angry", "sad"), gallery: int = 5
     content = {
         "queries": len(emotions), "gallery": gallery, "seeds": [0, 1], "synthetic": False,
         "label_map": {e: e for e in emotions}, "metrics": metrics, "per_emotion": per_emotion,
-        "speech": {"corpus": ["fake"], "split": "valid", "encoder": "spectral"},
-        "music": {"corpus": ["fake"], "split": "valid", "encoder": "spectral"},
+        "speech": {"corpus": ["fake"], "split": "valid", "encoder": "spectral", "items_sha256": str(emotions)},
+        "music": {"corpus": ["fake"], "split": "valid", "encoder": "spectral", "items_sha256": str(gallery)},
         "config": {"model": None, "loss": {"framework": "triplet", "margin": 0.4, "emo_lambda": 1.0}},
         "versions": {"s2m_ray": "0.1.0"}, "created": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
@@ -200,7 +200,8 @@ def test_two_renders_are_equal(tmp_path):
 
 
 def test_missing_fields_become_dashes(tmp_path):
-    folder = fake_evaluation(tmp_path / "root" / "one", config={}, speech=None, music={}, seeds=[0])
+    side = {"items_sha256": ""}
+    folder = fake_evaluation(tmp_path / "root" / "one", config={}, speech=side, music=side, seeds=[0])
     header = json.loads((folder / "evaluation.json").read_text())
     del header["versions"], header["created"], header["synthetic"]
     header["metrics"] = {"P@5": {"mean": float("nan"), "std": None, "per_seed": [None]}, "items": {}}
@@ -291,7 +292,7 @@ def test_missing_audio_is_said_in_place(tmp_path):
 
 def test_no_evaluation(tmp_path):
     (tmp_path / "root").mkdir()
-    with pytest.raises(EvaluationError, match=r"root: no evaluation\.json in it or below it; expected"):
+    with pytest.raises(EvaluationError, match=r"root: no evaluation\.json in it or below it, expected"):
         write_report(tmp_path / "root", tmp_path / "page.html")
     with pytest.raises(EvaluationError, match="no such folder") as error:
         write_report(tmp_path / "nowhere", tmp_path / "page.html")
@@ -309,12 +310,19 @@ def test_folder_without_header_is_unfinished(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "not JSON"), ("[]", "no queries, gallery"), ('{"queries": 1}', "no gallery")],
+    [("{", "not valid JSON"), ("[]", "expected a JSON object"), ('{"queries": 1}', "no gallery")],
 )
 def test_broken_header(tmp_path, content, message):
     (fake_evaluation(tmp_path / "root" / "one") / "evaluation.json").write_text(content)
     with pytest.raises(EvaluationError, match=f"evaluation.json: {message}"):
         page(tmp_path / "root")
+
+
+def test_an_evaluation_of_an_earlier_version(tmp_path):
+    fake_evaluation(tmp_path / "root" / "one", music={"corpus": ["fake"], "split": "valid", "encoder": "spectral"})
+    with pytest.raises(EvaluationError, match="one/evaluation.json: .* earlier version: evaluate again") as error:
+        page(tmp_path / "root")
+    assert "\n" not in str(error.value)
 
 
 def test_sealed_folder_that_lost_a_file(tmp_path):
@@ -484,3 +492,75 @@ def test_numbers_and_rows():
     assert flat({"loss": {"margin": 0.4, "tags": ["a", "b"]}, "model": None}) == [
         ("loss.margin", "0.4"), ("loss.tags", "a, b"), ("model", "–")
     ]  # fmt: skip
+
+
+# Comparisons and warnings
+
+
+def with_queries(folder: Path, gain: float) -> None:
+    """Values of each query beside a fake evaluation: 24 queries, seeds 0 and 1."""
+    values = np.tile(np.random.default_rng(0).random(24), (2, 1)) * 0.4 + gain
+    columns = {
+        "seed": np.repeat([0, 1], 24).astype(np.int32), "query_id": [f"q{n}" for n in range(24)] * 2,
+        "emotion": ["angry"] * 48, "speaker": [f"s{n % 12}" for n in range(24)] * 2, "P@5": values.ravel(),
+    }  # fmt: skip
+    pq.write_table(pa.table(columns), folder / "per_query.parquet")
+
+
+def test_evaluations_of_one_task_are_compared(tmp_path):
+    for name, gain in (("plain", 0.0), ("better", 0.2)):
+        with_queries(fake_evaluation(tmp_path / "in" / name), gain)
+    fake_evaluation(tmp_path / "in" / "other", gallery=4)  # another task
+    text = page(tmp_path / "in")
+    section = text[text.index('id="differences"') : text.index('id="emotions"')]
+    parsed = Parsed(text)
+    assert {"href": "#differences"} in parsed.all("a")
+    assert "plain is worse than better in P@5 (-0.200, Holm p &lt;0.001)." in section
+    for cell in ("plain − better", "-0.200", "-0.200 to -0.200", "Holm p", "d_z", "d_w"):
+        assert cell in parsed.texts
+    assert '<td class="n best">yes</td>' in section
+    assert "other" not in section
+    assert "Holm’s correction" in text
+
+
+def test_why_a_task_was_not_compared_is_said_and_one_evaluation_has_no_differences(tmp_path):
+    for name in ("a", "b"):
+        fake_evaluation(tmp_path / "in" / name)
+    text = page(tmp_path / "in")
+    assert re.search(r"Not compared: .*per_query.parquet: no such file", text)
+    fake_evaluation(tmp_path / "one" / "a")
+    assert 'id="differences"' not in page(tmp_path / "one")
+
+
+def test_of_many_evaluations_the_best_are_compared(tmp_path):
+    for trial in range(8):
+        with_queries(fake_evaluation(tmp_path / "in" / f"trial{trial}", mean=trial / 10), trial / 10)
+    text = page(tmp_path / "in")
+    section = text[text.index('id="differences"') : text.index('id="emotions"')]
+    assert "2 more evaluations of this task have a lower P@5 and were left out." in section
+    assert "trial1" not in section
+    assert section.count("<tr><th") == 1 + 15  # the head; 6 * 5 / 2 pairs
+
+
+def test_leakage_is_shown_and_escaped(tmp_path):
+    warnings = [{"kind": "speaker", "text": f"leakage: 2 of 2 queries ({evil})"} for evil in HOSTILE]
+    fake_evaluation(tmp_path / "in" / "a", warnings=warnings)
+    parsed = Parsed(page(tmp_path / "in"))
+    for warning in warnings:
+        assert any(warning["text"] in text for text in parsed.texts)
+    assert not parsed.all("script", "img")
+    assert len([attrs for attrs in parsed.all("p") if attrs.get("class") == "banner"]) == 3
+
+
+def test_hostile_names_are_escaped_in_comparisons(tmp_path):
+    for place, evil in enumerate(("<img src=x onerror=alert(1)>", "<script>x<%script>")):
+        with_queries(fake_evaluation(tmp_path / "in" / evil), place / 10)
+    parsed = Parsed(page(tmp_path / "in"))
+    assert not parsed.all("script", "img")
+    assert any("<img src=x onerror=alert(1)> − " in text or " − <img src=x" in text for text in parsed.texts)
+
+
+def test_interval_over_speakers_is_shown(tmp_path):
+    metrics = {"P@5": cell(0.5) | {"ci95_speakers_seeds": [0.321, 0.678]}}
+    fake_evaluation(tmp_path / "in" / "a", metrics=metrics)
+    assert "speakers 0.321 – 0.678" in page(tmp_path / "in")

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,14 @@ def done(ray_cluster: None, stores: dict[str, Path], tmp_path_factory: pytest.Te
 
 
 def test_checkpoint_keeps_the_contract(done: TrainConfig) -> None:
-    assert {path.name for path in done.out.iterdir()} == {"job.json", "events", WEIGHTS, HISTORY, HEADER}
+    assert {path.name for path in done.out.iterdir()} == {
+        "job.json",
+        "events",
+        "trained_on.parquet",
+        WEIGHTS,
+        HISTORY,
+        HEADER,
+    }
     for seed in done.seeds:
         assert list((done.out / "events" / f"seed-{seed}").glob("events.out.tfevents.*"))
     header = json.loads((done.out / HEADER).read_text())
@@ -77,6 +85,22 @@ def test_checkpoint_keeps_the_contract(done: TrainConfig) -> None:
     rows = pq.read_table(done.out / HISTORY).to_pylist()
     assert [(row["seed"], row["epoch"]) for row in rows] == [(s, e) for s in (5, 0, 2) for e in range(6)]
     assert read_checkpoint(done.out).seeds == (5, 0, 2)
+
+
+def test_checkpoint_keeps_what_it_was_trained_on_and_an_evaluation_warns(
+    done: TrainConfig, stores: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = pq.read_table(done.out / "trained_on.parquet").to_pylist()
+    assert Counter((row["part"], row["side"]) for row in rows) == {
+        ("train", "speech"): 40, ("valid", "speech"): 20, ("train", "music"): 30, ("valid", "music"): 15,
+    }  # fmt: skip
+    header = evaluate(EvalConfig(**stores, model=done.out, out=tmp_path / "seen", split="valid", bootstrap=10))
+    found = {(w["kind"], w["part"], w["side"]): w["items"] for w in header["warnings"]}
+    # all of them stopped training early; their three speakers are those of the training items, too
+    assert found == {
+        ("speaker", "train", "speech"): 20, ("item_id", "valid", "speech"): 20,
+        ("speaker", "train", "music"): 15, ("item_id", "valid", "music"): 15,
+    }  # fmt: skip
 
 
 def test_an_unfinished_job_trains_only_the_seeds_that_are_missing(done: TrainConfig, tmp_path: Path) -> None:

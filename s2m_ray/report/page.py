@@ -15,15 +15,15 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
 from s2m_ray.errors import EvaluationError
 from s2m_ray.report.clips import EXCERPT_S, Shelf
+from s2m_ray.report.paired import paired, tasks
 from s2m_ray.report.projection import MAP_SIZE, PLANE_MARGIN, PLANE_SIZE, joint_map, plane
+from s2m_ray.scores import find_folders, read_header
 from s2m_ray.seeds import rng
 
-HEADER = "evaluation.json"  # written last by `s2m evaluate`: a folder without it is unfinished
 HEADLINE = "P@5"
 SHOWN_RANKS = 5
 MAX_PANELS = 4
 TEXT_LETTERS = 280  # a longer transcript is cut
-REQUIRED = ("queries", "gallery", "seeds", "label_map", "metrics", "per_emotion")
 DETAILS = ["item_id", "modality", "uri", "corpus", "emotion", "speaker", "text", "start_s", "end_s"]
 
 # One pair (light, dark) a colour. Chosen by search: OKLab distance of every two at least 0.117 (light) and
@@ -96,29 +96,12 @@ def read_results(root: Path) -> list[Result]:
     """Finished evaluations at or below ``root``, by folder name.
 
     Raises:
-        EvaluationError: none is there, or a header is not one.
+        EvaluationError: none is there, or a header is not one of this version.
     """
-    headers = sorted(root.rglob(HEADER), key=lambda path: path.parent.relative_to(root).as_posix())
-    if not headers:
-        found = "no such folder" if not root.is_dir() else f"no {HEADER} in it or below it"
-        raise EvaluationError(
-            f"{root}: {found}; expected the folder of at least one finished evaluation; "
-            f"has `s2m evaluate ... --out {root}` run to its end?"
-        )
     results = []
-    for path in headers:
-        try:
-            header = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise EvaluationError(f"{path}: not JSON ({error}); was it edited or cut short?") from error
-        missing = [key for key in REQUIRED if key not in header] if isinstance(header, dict) else REQUIRED
-        if missing:
-            raise EvaluationError(
-                f"{path}: no {', '.join(missing)}; expected the header that `s2m evaluate` writes; "
-                f"is it from another program or version?"
-            )
-        relative = path.parent.relative_to(root).as_posix()
-        results.append(Result(root.resolve().name if relative == "." else relative, path.parent, header))
+    for folder in find_folders([root]):
+        relative = folder.relative_to(root).as_posix()
+        results.append(Result(root.resolve().name if relative == "." else relative, folder, read_header(folder)))
     return results
 
 
@@ -140,7 +123,8 @@ def render(results: Sequence[Result], *, queries_per_emotion: int, seed: int) ->
     )  # fmt: skip
     environment.filters |= {"number": number, "flat": flat, "words": words}
     return environment.get_template("page.html").render(
-        results=results, shown=shown, marked=marked(results), panels=panels, queries=queries, styles=styles,
+        results=results, comparisons=paired(results),
+        shown=shown, marked=marked(results), panels=panels, queries=queries, styles=styles,
         planes=[plane(label_map) for label_map in islice(maps.values(), MAX_PANELS)],
         colours=list(COLOURS.values()),
         metrics=list(dict.fromkeys(name for r in results for name in r.header["metrics"])),
@@ -194,15 +178,8 @@ def drawn(result: Result, *, seed: int) -> dict[str, Any]:
 
 def marked(results: Sequence[Result]) -> set[tuple[str, str]]:
     """(evaluation, metric) with the best mean of its task; a task alone in the table has no best."""
-    tasks: dict[str, list[Result]] = {}
-    for result in results:
-        header = result.header
-        task = [header["queries"], header["gallery"], header["label_map"]]
-        sides = [header.get("speech") or {}, header.get("music") or {}]
-        task += [[side.get(key) for key in ("corpus", "split")] for side in sides]
-        tasks.setdefault(json.dumps(task, sort_keys=True), []).append(result)
     best: set[tuple[str, str]] = set()
-    for task in (group for group in tasks.values() if len(group) > 1):
+    for task in (group for group in tasks(results) if len(group) > 1):
         for metric in dict.fromkeys(name for result in task for name in result.header["metrics"]):
             means = [(result.header["metrics"].get(metric, {}).get("mean"), result.name) for result in task]
             means = [(mean, name) for mean, name in means if number(mean) != NOTHING]

@@ -1,0 +1,82 @@
+"""The paired comparisons of the page: evaluations of one task against each other."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from s2m_ray.compare import Comparison, compare
+from s2m_ray.errors import EvaluationError
+from s2m_ray.findings import difference_rows, method_note, verdicts
+from s2m_ray.scores import read_evaluations
+
+MAX_METHODS = 6  # 15 pairs; a sweep has more, and nobody reads 300
+
+
+class Named(Protocol):
+    """What the page knows of an evaluation."""
+
+    @property
+    def name(self) -> str:
+        """On the page."""
+
+    @property
+    def folder(self) -> Path:
+        """Of its files."""
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        """``evaluation.json``."""
+
+    @property
+    def headline(self) -> float:
+        """Mean of the metric that chooses what is shown."""
+
+
+T = TypeVar("T", bound=Named)
+
+
+def tasks(results: Sequence[T]) -> list[list[T]]:
+    """Results by what was asked of what: queries, gallery, corpora, split and label map."""
+    found: dict[str, list[T]] = {}
+    for result in results:
+        header = result.header
+        task = [header["queries"], header["gallery"], header["label_map"]]
+        sides = [header.get("speech") or {}, header.get("music") or {}]
+        task += [[side.get(key) for key in ("corpus", "split")] for side in sides]
+        found.setdefault(json.dumps(task, sort_keys=True), []).append(result)
+    return list(found.values())
+
+
+def paired(results: Sequence[Named]) -> list[dict[str, Any]]:
+    """A comparison for each task with two or more evaluations, or the ``problem`` that stands against it.
+
+    Of more than six evaluations the best by the headline metric are compared; the page says so.
+    """
+    found = []
+    for group in tasks(results):
+        if len(group) < 2:
+            continue
+        best = sorted(group, key=lambda result: -result.headline)[:MAX_METHODS]
+        chosen = [result for result in group if result in best]
+        shown: dict[str, Any] = {"names": [r.name for r in chosen], "left_out": len(group) - len(chosen)}
+        try:
+            shown |= _content(_compared(chosen))
+        except EvaluationError as error:
+            shown["problem"] = str(error)
+        found.append(shown)
+    return found
+
+
+def _compared(results: Sequence[Named]) -> Comparison:
+    evaluations = read_evaluations([result.folder for result in results])
+    return compare([replace(e, name=result.name) for e, result in zip(evaluations, results, strict=True)])
+
+
+def _content(comparison: Comparison) -> dict[str, Any]:
+    header, *rows = difference_rows(comparison)
+    return {
+        "header": header, "rows": rows, "real": [d.real for d in comparison.differences],
+        "verdicts": verdicts(comparison), "note": method_note(comparison),
+    }  # fmt: skip
