@@ -387,7 +387,8 @@ def evaluate(
     model, *others = folders or (None,)
     if others:
         raise ConfigError(f"'{others[0]}' beside '{model}', expected one MODEL_DIR; to compare them: --compare A B")
-    lacking = [name for name, value in (("speech", speech or speech_text), ("music", music), ("out", out)) if value is None]
+    needed = (("speech", speech or speech_text), ("music", music), ("out", out))
+    lacking = [name for name, value in needed if value is None]
     if lacking and not (config or settings):
         raise ConfigError(f"Missing option '--{lacking[0]}'; see --help, or --compare A B for finished evaluations")
     cfg = load(
