@@ -58,13 +58,14 @@ def read(folder: Path) -> dict[tuple[str, int], Entry]:
     """All entries by key and seed. A file that cannot be read counts as not there: its trial is done again."""
     found = {}
     for path in sorted(folder.glob("[!.]*.parquet")):
-        entry = _read(path)
+        entry = read_one(path)
         if entry and path == path_of(folder, entry.key, entry.seed):
             found[entry.key, entry.seed] = entry
     return found
 
 
-def _read(path: Path) -> Entry | None:
+def read_one(path: Path) -> Entry | None:
+    """One entry, if it can be read."""
     try:
         table = pq.read_table(path, partitioning=None)
         note = json.loads(table.schema.metadata[NOTE])

@@ -19,7 +19,7 @@ def variance_shares(points: Sequence[Mapping[str, Any]], values: Float[ndarray, 
     The main effect of a setting is the variance, over the points, of the mean value at its setting, the other
     settings being those of all points in turn. The mean is that of a forest of fully grown trees, which on a full
     grid is the mean of the trials there, so that the shares are those of the analysis of variance; between points
-    that were drawn at random it interpolates. What differs between the seeds of one configuration is the seed's share.
+    that were drawn at random it interpolates. What differs between the seeds of a configuration is the seed's share.
 
     Source: functional ANOVA of settings: Hutter et al., ICML 2014.
     """

@@ -116,11 +116,12 @@ def run_pack(
         assert watch is not None
         watch(epoch, {name: float(np.mean([one[name] for one in scores.values()])) for name in values})
 
+    words = material.words if first.loss.has_tags else None
     losses = [canonical(trial.configuration.train.loss) for trial in trials]
     fit(
         material.train_speech, material.train_music, material.valid_speech, material.valid_music,
         seeds=tuple(trial.seed for trial in trials), model=first.model, loss=losses[0], optimisation=first.fit,
-        modality=first.modality, parity=first.parity, words=material.words, on_epoch=after,
+        modality=first.modality, parity=first.parity, words=words, on_epoch=after,
         variants=[(loss, trial.configuration.train.fit) for loss, trial in zip(losses, trials, strict=True)],
         on_stop=stop, watch=look if watch else None,
     )  # fmt: skip
