@@ -2,13 +2,13 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from s2m_ray.report.sweep import write_outputs
 
 from jobs import evaluate as evaluation
 from jobs.train import Splits, describe, finish, split_stores, word_vectors
@@ -20,6 +20,7 @@ from s2m_ray.errors import ConfigError
 from s2m_ray.evaluate import HEADER as EVALUATED
 from s2m_ray.files import claim, digest, read_json, versions, write_json
 from s2m_ray.ledger import Entry
+from s2m_ray.report.sweep import write_outputs
 from s2m_ray.selection import Choice, Queries, Row, choose, table
 from s2m_ray.space import describe as described_space
 from s2m_ray.speech import read_speech
@@ -99,25 +100,26 @@ def run(cfg: TuneConfig, board: Quiet | None = None) -> TuneResult:
         trained = len(set(sweep.done()) - before)
         header = _header(sweep, rows, choice, failed) | {"test": _look_at_test(sweep, choice, board)}
         header |= {"trained_now": trained, "wall_s": round(wall_s, 3)}
-        write_outputs(cfg.out, rows, choice, header, axes=cfg.axes)
+        header |= write_outputs(cfg.out, rows, choice, header, list(cfg.axes))
         _forget_weights(cfg.out, choice)
         write_json(cfg.out / HEADER, header)
     return TuneResult(cfg.out, header, rows, choice, trained, failed)
 
 
-def _lock(out: Path) -> Any:
+@contextmanager
+def _lock(out: Path) -> Iterator[None]:
     try:
-        lock = FileLock(out / ".lock", timeout=0)
-        lock.acquire()
+        with FileLock(out / ".lock", timeout=0):
+            yield
     except Timeout:
         raise ConfigError(f"{out}: another `s2m tune` writes here now; wait until it is done, or stop it") from None
-    return lock
 
 
 def _points(sweep: Sweep) -> list[dict[str, Any]]:
     from jobs.search import asked_points
 
-    return asked_points(sweep.cfg) if sweep.cfg.sweep.search == "optuna" else planned_points(sweep.cfg)
+    cfg = sweep.cfg
+    return asked_points(cfg)[: cfg.sweep.samples] if cfg.sweep.search == "optuna" else planned_points(cfg)
 
 
 def _complete(sweep: Sweep, board: Quiet) -> dict[str, str]:
@@ -152,8 +154,8 @@ def _complete(sweep: Sweep, board: Quiet) -> dict[str, str]:
 
 def _absolute(cfg: TuneConfig) -> TuneConfig:
     """Ray's workers run in folders of their own."""
-    names = ("speech", "speech_text", "music", "out", "words")
-    return replace(cfg, **{name: path and path.absolute() for name in names if (path := getattr(cfg, name)) or True})
+    paths = {name: getattr(cfg, name) for name in ("speech", "speech_text", "music", "out", "words")}
+    return replace(cfg, **{name: path and path.absolute() for name, path in paths.items()})
 
 
 def _how(cfg: TuneConfig) -> str:

@@ -79,7 +79,7 @@ def read_space(base: TrainConfig, given: Mapping[str, Any]) -> Space:
     Raises:
         ConfigError: an unknown key, an empty or repeated value, a number that is not finite or not allowed there.
     """
-    space = {key: _axis(key, value) for key, value in _flat(given)}
+    space = {key: _axis(key, value) for key, value in _known(given)}
     ends = {key: _ends(axis) for key, axis in space.items()}
     corner = {key: values[0] for key, values in ends.items()}
     for key, axis in space.items():
@@ -167,30 +167,29 @@ def _typed(cls: type, name: str, value: Any, prefix: str = "") -> Any:
         raise ConfigError(f"{prefix}{name}={value!r}: {error.errors()[0]['msg']}") from None
 
 
-def _flat(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    known = searchable()
+def flat(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys ``table.name`` with their values, from nested tables or as they are."""
     for name, value in given.items():
-        key = f"{prefix}{name}"
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{key}.")
-            continue
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _known(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    known = searchable()
+    for key, value in flat(given):
         if key in ELSEWHERE:
             raise ConfigError(f"space.{key}: cannot be searched: {ELSEWHERE[key]}")
         if key not in known:
             fixed = {f.name for f in fields(TrainConfig)}
             if key.partition(".")[0] in fixed - set(TABLES):
-                raise ConfigError(
-                    f"space.{key}: cannot be searched, it is one for all trials; expected {_some(known)}"
-                )
+                raise ConfigError(f"space.{key}: cannot be searched, it is one for all; expected {', '.join(known)}")
             short = {name.rpartition(".")[2]: name for name in known} | {name: name for name in known}
             near = difflib.get_close_matches(key, short, n=1)
-            expected = f"did you mean '{short[near[0]]}'?" if near else f"expected one of {_some(known)}"
+            expected = f"did you mean '{short[near[0]]}'?" if near else f"expected one of {', '.join(known)}"
             raise ConfigError(f"space: unknown key '{key}'; {expected}")
         yield key, value
-
-
-def _some(known: Mapping[str, Any]) -> str:
-    return ", ".join(known)
 
 
 def _axis(key: str, given: Any) -> Axis:

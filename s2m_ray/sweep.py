@@ -7,13 +7,14 @@ trained as one batched model. The numbers of a trial are those of training it al
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from s2m_ray import space as spaces
-from s2m_ray.config import LossConfig, Split, TrainConfig, to_dict
+from s2m_ray.config import LossConfig, Split, TrainConfig, read_toml, to_dict
 from s2m_ray.errors import ConfigError
 from s2m_ray.files import digest
-from s2m_ray.space import Point, Space
+from s2m_ray.space import Point, Space, flat
 from s2m_ray.train import FREE
 
 Search = Literal["grid", "random", "optuna"]
@@ -151,7 +152,7 @@ def identity(cfg: TrainConfig) -> dict[str, Any]:
 
     Without a regulariser neither its name nor the framework's `_soft` matters.
     """
-    settings = to_dict(replace(cfg, loss=canonical(cfg.loss)))
+    settings = to_dict(replace(cfg, loss=canonical(cfg.loss), words=cfg.words and cfg.words.absolute()))
     return {key: settings[key] for key in ("model", "loss", "fit", "parity", "holdout", "modality", "words")}
 
 
@@ -161,6 +162,18 @@ def canonical(loss: LossConfig) -> LossConfig:
     if not loss.is_soft or loss.emo_lambda == 0:
         return replace(loss, framework=framework, emo_lambda=0.0, regulariser="emosim")
     return loss
+
+
+def with_axes(file: Path | None, axes: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The ``[space]`` of a TOML file with the axes of the command line above it; None if there is neither.
+
+    Raises:
+        ConfigError: the file cannot be read, or its ``space`` is no table.
+    """
+    given = read_toml(file).get("space", {}) if file else {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{file}: space={given!r}: expected a table, [space]")
+    return dict(flat(given)) | dict(axes) or None
 
 
 def configurations(cfg: TuneConfig, points: Sequence[Point]) -> list[Configuration]:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from s2m_ray import ledger
+from s2m_ray import ledger, metrics
 from s2m_ray.checkpoint import write_seed
 from s2m_ray.emotion import max_map
 from s2m_ray.evaluate import score
@@ -55,7 +55,16 @@ class Scorer:
         self._speech, self._gallery, self._k = speech, Gallery.of(music), k
         label_map = max_map(speech.column("emotion"), emotion_codes(music.items)[0])
         self._qrels = Qrels.of(speech, self._gallery, label_map)
-        self.floors: dict[str, Float[ndarray, " queries"]] = {}
+
+    def floors(self) -> dict[str, Float[ndarray, " queries"]]:
+        """What a random ranking gives, of each metric and query."""
+        items, k, relevant = len(self._qrels.codes), self._k, self._qrels.relevant
+        ideal, mean_gain = self._qrels.ideal(k), self._qrels.mean_gain()
+        return {
+            f"P@{k}": metrics.precision_floor(relevant, items, k),
+            "MRR": metrics.reciprocal_rank_floor(relevant, items),
+            f"nDCG@{k}": metrics.ndcg_floor(mean_gain, ideal, items, k),
+        }
 
     def values(self, model: JointModel) -> Values:
         """Of each metric, seed and query."""
@@ -69,9 +78,7 @@ class Scorer:
             Here(search, threads=1), search, self._qrels, k=self._k, depth=self._k, sample=nothing, full=False,
             parity=False,
         )  # fmt: skip
-        wanted = (f"P@{self._k}", "MRR", f"nDCG@{self._k}")
-        self.floors = {name: found.floors[name] for name in wanted}
-        return {name: found.values[name] for name in wanted}
+        return {name: found.values[name] for name in (f"P@{self._k}", "MRR", f"nDCG@{self._k}")}
 
 
 def run_pack(
