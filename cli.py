@@ -357,7 +357,7 @@ def tune(
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Search settings over several seeds: which one is best, and is the gain real? Any --set key=1,2,3 is searched."""
+    """Search settings over several seeds: which is best, and is the gain real? --set key=1,2,3 is searched too."""
     from s2m_ray.config import load, parse_seeds
     from s2m_ray.space import split_settings
     from s2m_ray.sweep import TuneConfig, with_axes

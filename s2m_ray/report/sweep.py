@@ -78,7 +78,7 @@ def trials_table(rows: Sequence[Row], keys: Sequence[str]) -> pa.Table:
 
 
 def result_table(rows: Sequence[Row], choice: Choice, keys: Sequence[str], objective: str) -> list[list[str]]:
-    """Best first: mean ± deviation over seeds (95 % interval over queries), gain over no regulariser; the floor last."""
+    """Best first: mean ± deviation over seeds (interval over queries), gain over no regulariser; the floor last."""
     names = _metrics(rows)
     cells = [[*(figures.short(key) for key in keys), *names, "gain over no regulariser", "p (Holm)", ""]]
     for row in rows:
