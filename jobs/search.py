@@ -3,15 +3,15 @@
 What these see of a configuration is the mean over its seeds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jobs.session import ray_session
-from jobs.trials import Inbox, Job, Pack, fit_watched, is_done, material, plan_room, train_shared
+from jobs.trials import Follow, Inbox, Job, Pack, fit_watched, is_done, material, plan_room, train_shared
 from s2m_ray import ledger
-from s2m_ray.board import Quiet, Standing
+from s2m_ray.board import Quiet
 from s2m_ray.errors import ConfigError, S2MError
 from s2m_ray.files import read_json, write_json
 from s2m_ray.ledger import Entry
@@ -23,9 +23,7 @@ POINTS = "points"  # folder of what Optuna has asked for
 REDUCTION = 3  # ASHA: of so many configurations one goes on at each rung
 
 
-def run_configurations(
-    cfg: TuneConfig, packs: Sequence[Pack], board: Quiet, standing: Callable[[], Standing]
-) -> dict[str, str]:
+def run_configurations(cfg: TuneConfig, packs: Sequence[Pack], board: Quiet, standing: Follow) -> dict[str, str]:
     """As :func:`jobs.trials.run_packs`, a pack being the trials of one configuration; ASHA may end it early."""
     from ray import tune
 
@@ -45,7 +43,7 @@ def run_configurations(
     }  # fmt: skip
 
 
-def run_optuna(cfg: TuneConfig, count: int, board: Quiet, standing: Callable[[], Standing]) -> dict[str, str]:
+def run_optuna(cfg: TuneConfig, count: int, board: Quiet, standing: Follow) -> dict[str, str]:
     """Let Optuna choose ``count`` more configurations; it is told of those that are done."""
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch

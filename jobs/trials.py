@@ -34,6 +34,7 @@ from s2m_ray.trial import Material, one_thread, run_pack
 from s2m_ray.words import built_in, read_words
 
 POLL_S = 0.5
+Follow = Callable[[int, dict[str, str]], Standing]  # trial-epochs of this run, packs that run
 SCRATCH = ".ray_tune"
 Pack = tuple[Trial, ...]
 
@@ -111,9 +112,7 @@ class Inbox:
         return self._steps, packs, self._error
 
 
-def run_packs(
-    cfg: TuneConfig, packs: Sequence[Pack], board: Quiet, standing: Callable[[], Standing]
-) -> dict[str, str]:
+def run_packs(cfg: TuneConfig, packs: Sequence[Pack], board: Quiet, standing: Follow) -> dict[str, str]:
     """Train all packs; gives the reasons of the trials that failed however often they were tried.
 
     A pack whose worker dies is tried again ``sweep.retries`` times; then its trials are tried on their own, so that
@@ -147,7 +146,7 @@ def is_done(out: Path, trial: Trial) -> bool:
     return path_of(out / FOLDER, trial.configuration.key, trial.seed).exists()
 
 
-def _tune(job: Job, board: Quiet, standing: Callable[[], Standing]) -> dict[int, str]:
+def _tune(job: Job, board: Quiet, standing: Follow) -> dict[int, str]:
     """Why packs failed, by number."""
     from ray import tune
 
@@ -159,7 +158,7 @@ def _tune(job: Job, board: Quiet, standing: Callable[[], Standing]) -> dict[int,
 
 def fit_watched(
     job: Job, function: Callable[..., None], space: dict[str, Any], settings: Any, board: Quiet,
-    standing: Callable[[], Standing],
+    standing: Follow,
 ) -> Any:  # fmt: skip
     """Results of Ray Tune; meanwhile the board is shown and a standstill ends it.
 
@@ -197,7 +196,7 @@ def fit_watched(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _watch(job: Job, outcome: "Future[Any]", board: Quiet, standing: Callable[[], Standing]) -> None:
+def _watch(job: Job, outcome: "Future[Any]", board: Quiet, standing: Follow) -> None:
     import ray
 
     steps, moved = -1, time.monotonic()
@@ -207,12 +206,10 @@ def _watch(job: Job, outcome: "Future[Any]", board: Quiet, standing: Callable[[]
             raise error
         if now_steps != steps:
             steps, moved = now_steps, time.monotonic()
-        state = standing()
-        state.epochs = sum(epochs for epochs, _ in packs.values())
-        state.running = _running(job, packs)
-        board.show(state)
+        running = _running(job, packs)
+        board.show(standing(sum(epochs for epochs, _ in packs.values()), running))
         if time.monotonic() - moved > job.cfg.sweep.stall_s:
-            busy = ", ".join(state.running) or "no pack has begun: are the cluster's CPUs taken by others?"
+            busy = ", ".join(running) or "no pack has begun: are the cluster's CPUs taken by others?"
             raise Interrupted(
                 f"{job.cfg.out}: nothing moved for {duration(job.cfg.sweep.stall_s)} ({busy}); what is done is kept: "
                 "the same command goes on"

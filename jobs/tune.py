@@ -63,6 +63,7 @@ class Sweep:
         speech = self.splits[1]
         scorer = Scorer(speech, self.splits[3], cfg.sweep.k)
         speakers = speech.column("speaker")
+        self.first_epoch_at: float | None = None
         self.queries = Queries(tuple(speech.column("item_id")), tuple(speakers), scorer.floors())
 
     def done(self) -> dict[tuple[str, int], Entry]:
@@ -99,7 +100,8 @@ def run(cfg: TuneConfig, board: Quiet | None = None) -> TuneResult:
         choice = choose(rows, sweep.queries, objective=cfg.sweep.objective)
         trained = len(set(sweep.done()) - before)
         header = _header(sweep, rows, choice, failed) | {"test": _look_at_test(sweep, choice, board)}
-        header |= {"trained_now": trained, "wall_s": round(wall_s, 3)}
+        start_up_s = (sweep.first_epoch_at or began) - began
+        header |= {"trained_now": trained, "wall_s": round(wall_s, 3), "start_up_s": round(start_up_s, 3)}
         header |= write_outputs(cfg.out, rows, choice, header, list(cfg.axes))
         _forget_weights(cfg.out, choice)
         write_json(cfg.out / HEADER, header)
@@ -186,8 +188,10 @@ class _Follower:
         self._names = {one.key: one.name for one in found}
         self._known: dict[Path, Entry] = {}
 
-    def standing(self) -> Standing:
-        """As far as the ledger tells."""
+    def standing(self, epochs: int, running: dict[str, str]) -> Standing:
+        """What the ledger tells beside the trial-epochs of this run and the packs that run."""
+        if epochs and self._sweep.first_epoch_at is None:
+            self._sweep.first_epoch_at = time.monotonic()
         folder, cfg = self._sweep.cfg.out / LEDGER, self._sweep.cfg
         for path in folder.glob("[!.]*.parquet"):
             if path not in self._known and (entry := ledger.read_one(path)):
@@ -203,10 +207,10 @@ class _Follower:
             ((self._names.get(key, key), sum(v) / len(v), len(v)) for key, v in values.items()),
             key=lambda row: (-row[2], -row[1]),
         )
-        epochs = [entry.epochs for entry in wanted] or [cfg.fit.epochs]
+        lengths = [entry.epochs for entry in wanted] or [cfg.fit.epochs]
         return Standing(
-            self._total, done=len(wanted), kept=self._kept, epochs_a_trial=sum(epochs) / len(epochs),
-            best=best, objective=cfg.sweep.objective,
+            self._total, done=len(wanted), kept=self._kept, epochs=epochs, running=running, best=best,
+            epochs_a_trial=sum(lengths) / len(lengths), objective=cfg.sweep.objective,
         )  # fmt: skip
 
 
@@ -269,7 +273,7 @@ def _restore_weights(sweep: Sweep, choice: Choice, board: Quiet) -> None:
     board.say(f"tune: {len(lost)} trials of the winner or the baseline are trained again for their weights")
     for trial in lost:
         ledger.path_of(cfg.out / LEDGER, trial.configuration.key, trial.seed).unlink(missing_ok=True)
-    failed = run_packs(cfg, _packs(cfg, lost), board, lambda: Standing(len(lost)))
+    failed = run_packs(cfg, _packs(cfg, lost), board, lambda epochs, running: Standing(len(lost), running=running))
     if failed:
         raise ConfigError(f"{cfg.out}: trial {next(iter(failed))} failed: {next(iter(failed.values()))}")
 

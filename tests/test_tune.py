@@ -178,15 +178,13 @@ def test_optuna_goes_on_from_what_is_done(stores: Path, tmp_path: Path) -> None:
 def test_asha_ends_configurations_and_does_not_run_them_again(stores: Path, tmp_path: Path) -> None:
     space = {"loss.emo_lambda": [0, 0.5, 1], "loss.margin": [0.1, 0.5, 1.5]}
     out = tmp_path / "out"
-    changes: dict[str, Any] = {
-        "fit": FitConfig(batch_size=8, epochs=9, warmup_epochs=1, patience=9, valid_triplets=32)
-    }
+    fit = FitConfig(batch_size=8, epochs=9, warmup_epochs=1, patience=9, valid_triplets=32)
     sweep = {"scheduler": "asha", "grace_epochs": 2, "concurrent": 2}
-    result = tune.run(config(stores, out, space, sweep=sweep, **changes))
+    result = tune.run(config(stores, out, space, sweep=sweep, fit=fit))
     statuses = [row.status for row in result.rows]
     assert "stopped" in statuses
     assert "done" in statuses
     assert set(statuses) <= {"stopped", "done"}
-    assert tune.run(config(stores, out, space, sweep=sweep, **changes)).trained_now == 0
+    assert tune.run(config(stores, out, space, sweep=sweep, fit=fit)).trained_now == 0
     # without it they are open again
-    assert tune.run(config(stores, out, space, **changes)).trained_now == 2 * statuses.count("stopped")
+    assert tune.run(config(stores, out, space, fit=fit)).trained_now == 2 * statuses.count("stopped")
