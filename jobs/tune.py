@@ -23,6 +23,7 @@ from s2m_ray.ledger import Entry
 from s2m_ray.report.sweep import write_outputs
 from s2m_ray.selection import Choice, Queries, Row, choose, table
 from s2m_ray.space import describe as described_space
+from s2m_ray.space import flat, named
 from s2m_ray.speech import read_speech
 from s2m_ray.store import Store, read_store
 from s2m_ray.sweep import Configuration, Trial, TuneConfig, configurations, pack_size, packs, planned_points
@@ -186,6 +187,7 @@ class _Follower:
     def __init__(self, sweep: Sweep, found: Sequence[Configuration], total: int, kept: int) -> None:
         self._sweep, self._total, self._kept = sweep, total, kept
         self._names = {one.key: one.name for one in found}
+        self._known_only = bool(found)
         self._known: dict[Path, Entry] = {}
 
     def standing(self, epochs: int, running: dict[str, str]) -> Standing:
@@ -204,7 +206,7 @@ class _Follower:
             if (mean := entry.mean(cfg.sweep.objective)) is not None:
                 values.setdefault(entry.key, []).append(mean)
         best = sorted(
-            ((self._names.get(key, key), sum(v) / len(v), len(v)) for key, v in values.items()),
+            ((self._name(key, wanted), sum(v) / len(v), len(v)) for key, v in values.items()),
             key=lambda row: (-row[2], -row[1]),
         )
         lengths = [entry.epochs for entry in wanted] or [cfg.fit.epochs]
@@ -212,6 +214,14 @@ class _Follower:
             self._total, done=len(wanted), kept=self._kept, epochs=epochs, running=running, best=best,
             epochs_a_trial=sum(lengths) / len(lengths), objective=cfg.sweep.objective,
         )  # fmt: skip
+
+    def _name(self, key: str, entries: Sequence[Entry]) -> str:
+        """Of a configuration, also of one that Optuna has just asked for."""
+        if key not in self._names:
+            config = next(entry.config for entry in entries if entry.key == key)
+            point = {axis: dict(flat(config)).get(axis) for axis in self._sweep.cfg.axes}
+            self._names[key] = named(point)
+        return self._names[key]
 
 
 def _look_at_test(sweep: Sweep, choice: Choice, board: Quiet) -> dict[str, Any]:

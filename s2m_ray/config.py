@@ -19,6 +19,8 @@ Framework = Literal["triplet", "triplet_sp", "triplet_soft", "triplet_sp_soft"]
 Modality = Literal["audio", "text", "fusion", "late_fusion", "masking_fusion"]
 IN_HALVES = ("late_fusion", "masking_fusion")  # a head for the audio and one for the words
 FUSED = ("fusion", *IN_HALVES)  # those that take audio and words
+# Of the loss and of the optimisation: in these, trainings side by side in one batched model may differ
+FREE = ("margin", "emo_lambda", "lr", "min_lr", "weight_decay")
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[str, ...] = get_args(Split)
 T = TypeVar("T")

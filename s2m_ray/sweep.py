@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from s2m_ray import space as spaces
-from s2m_ray.config import LossConfig, Split, TrainConfig, read_toml, to_dict
+from s2m_ray.config import FREE, LossConfig, Split, TrainConfig, read_toml, to_dict
 from s2m_ray.errors import ConfigError
 from s2m_ray.files import digest
 from s2m_ray.space import Point, Space, flat
-from s2m_ray.train import FREE
 
 Search = Literal["grid", "random", "optuna"]
 Scheduler = Literal["none", "asha"]
@@ -227,7 +226,7 @@ def packs(trials: Sequence[Trial], size: int) -> Iterator[tuple[Trial, ...]]:
 
 
 def shape(cfg: TrainConfig) -> str:
-    """Equal for trainings that fit in one batched model: they differ only in :data:`s2m_ray.train.FREE`."""
+    """Equal for trainings that fit in one batched model: they differ only in :data:`s2m_ray.config.FREE`."""
     settings = identity(cfg)
     for table in ("loss", "fit"):
         settings[table] = {key: value for key, value in settings[table].items() if key not in FREE}

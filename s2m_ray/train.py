@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from s2m_ray.config import IN_HALVES, FitConfig, LossConfig, Modality, ModelConfig, ParityConfig
+from s2m_ray.config import FREE, IN_HALVES, FitConfig, LossConfig, Modality, ModelConfig, ParityConfig
 from s2m_ray.draws import WAYS, Dropout, draw_epoch, draw_shown, rows
 from s2m_ray.emotion import in_order, max_map
 from s2m_ray.errors import ConfigError, StoreError
@@ -24,7 +24,6 @@ from s2m_ray.words import Words, built_in
 
 VALID_SEED = 0  # the valid triplets are the same for every seed: their losses can be compared
 NO_PARITY = ParityConfig()
-FREE = ("margin", "emo_lambda", "lr", "min_lr", "weight_decay")  # in which seeds side by side may differ
 VALID_STEPS = 64  # batches of the valid loss that are computed side by side: bounds its memory
 
 
@@ -104,7 +103,7 @@ def fit(
         resume: Where an earlier call with the same arguments stood; the numbers are as if it had gone through.
         keeper: Writes such snapshots.
         on_epoch: Called after each epoch with its history rows, one for each seed that has not stopped.
-        variants: Loss and optimisation settings of each seed, which may differ in :data:`FREE`; history rows then
+        variants: Loss and optimisation settings of each seed, which may differ in :data:`~s2m_ray.config.FREE`; history rows then
             have a ``member``, the place among the seeds.
         on_stop: Called with the place and the result of a seed as soon as it has stopped. A seed whose valid loss is
             no longer finite then stops too, instead of ending them all.

@@ -1,4 +1,4 @@
-"""Workers of a trial x trials at a time: every mix either runs to its end or is refused, here and on many machines."""
+"""Workers of a trial x trials at a time: every mix runs to its end or is refused, here and on many machines."""
 
 import subprocess
 import sys
