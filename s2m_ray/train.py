@@ -103,8 +103,8 @@ def fit(
         resume: Where an earlier call with the same arguments stood; the numbers are as if it had gone through.
         keeper: Writes such snapshots.
         on_epoch: Called after each epoch with its history rows, one for each seed that has not stopped.
-        variants: Loss and optimisation settings of each seed, which may differ in :data:`~s2m_ray.config.FREE`; history rows then
-            have a ``member``, the place among the seeds.
+        variants: Loss and optimisation settings of each seed, which may differ in
+            :data:`~s2m_ray.config.FREE`; history rows then have a ``member``, the place among the seeds.
         on_stop: Called with the place and the result of a seed as soon as it has stopped. A seed whose valid loss is
             no longer finite then stops too, instead of ending them all.
         watch: Called after each epoch with its number, the places that ran, and their model as it is.

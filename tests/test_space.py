@@ -1,6 +1,8 @@
 """What may be searched: every bad space is one clear error, and every good one gives the points that it says."""
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -163,3 +165,27 @@ def test_packs_hold_one_shape_each_and_every_trial_once() -> None:
     assert all(len({shape(trial.configuration.train) for trial in pack}) == 1 for pack in found)
     assert max(map(len, found)) == 5
     assert len({trial.configuration.train.fit.batch_size for pack in found for trial in pack}) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--margin", ""], "empty"),
+        (["--margin=-0.2,0.4"], "loss.margin=-0.2"),
+        (["--emo-lambda", "0,nan"], "nan"),
+        (["--set", "loss.margn=0.2,0.4"], "did you mean 'loss.margin'"),
+        ([], "space: empty"),
+        (["--margin", "0.2,0.4", "--search", "random"], "--samples"),
+    ],
+)
+def test_a_bad_space_is_one_line_and_exit_code_2(options: list[str], said: str, tmp_path: Path) -> None:
+    stores = ["--speech", "a", "--music", "b", "--out", str(tmp_path / "out")]
+    ended = subprocess.run(
+        [sys.executable, "-m", "cli", "tune", *stores, *options],
+        cwd=Path(__file__).parents[1], capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert ended.stdout == ""
+    assert not (tmp_path / "out").exists()
