@@ -17,6 +17,11 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 quickstart: setup
 	$(BIN)/s2m quickstart --out $(OUT)/quickstart
 
+# Every framework, the soft ones with each regulariser
+METHODS := triplet triplet_sp triplet_soft+emosim triplet_soft+ranksim triplet_sp_soft+emosim triplet_sp_soft+ranksim
+# More options of `s2m train`, such as --set fit.epochs=3
+TRAIN ?=
+
 # Real speech and music: RAVDESS actors 1-19 x VGMIDI train, scored on actors 20-22 x VGMIDI valid. Early stopping
 # looks at actors 17-19 and a fifth of the training pieces only, so that the valid split is untouched.
 real: setup
@@ -24,12 +29,13 @@ real: setup
 	$(BIN)/s2m manifest vgmidi $(DATA)/vgmidi --out $(OUT)/real/vgmidi.parquet
 	$(BIN)/s2m embed $(OUT)/real/ravdess.parquet --out $(OUT)/real/stores/ravdess
 	$(BIN)/s2m embed $(OUT)/real/vgmidi.parquet --out $(OUT)/real/stores/vgmidi
-	for framework in triplet triplet_soft; do \
+	for method in $(METHODS); do \
+	  case $$method in *+*) regulariser="--regulariser $${method#*+}";; *) regulariser=;; esac; \
 	  $(BIN)/s2m train --speech $(OUT)/real/stores/ravdess --music $(OUT)/real/stores/vgmidi \
-	    --out $(OUT)/real/models/$$framework --framework $$framework \
-	    --holdout-speakers 17,18,19 --holdout-music 0.2 && \
-	  $(BIN)/s2m evaluate $(OUT)/real/models/$$framework --speech $(OUT)/real/stores/ravdess \
-	    --music $(OUT)/real/stores/vgmidi --split valid --out $(OUT)/real/evaluations/$$framework || exit; \
+	    --out $(OUT)/real/models/$$method --framework $${method%+*} $$regulariser \
+	    --holdout-speakers 17,18,19 --holdout-music 0.2 $(TRAIN) && \
+	  $(BIN)/s2m evaluate $(OUT)/real/models/$$method --speech $(OUT)/real/stores/ravdess \
+	    --music $(OUT)/real/stores/vgmidi --split valid --out $(OUT)/real/evaluations/$$method || exit; \
 	done
 	$(BIN)/s2m evaluate --compare $(OUT)/real/evaluations/triplet $(OUT)/real/evaluations/triplet_soft
 	$(BIN)/s2m table $(OUT)/real/evaluations
@@ -60,6 +66,7 @@ bench: setup
 	$(BIN)/python benchmarks/embed_memory.py $(DATA)
 	$(BIN)/python benchmarks/embed_scaling.py
 	$(BIN)/python benchmarks/evaluate_rate.py
+	$(BIN)/python benchmarks/train_rate.py
 	$(BIN)/python benchmarks/parity_curve.py
 
 clean:

@@ -453,8 +453,8 @@ def evaluate(
     model, *others = folders or (None,)
     if others:
         raise ConfigError(f"'{others[0]}' beside '{model}', expected one MODEL_DIR; to compare them: --compare A B")
-    needed = (("speech", speech or speech_text), ("music", music), ("out", out))
-    lacking = [name for name, value in needed if value is None]
+    given = {"speech": speech or speech_text, "music": music, "out": out}
+    lacking = [name for name, value in given.items() if value is None]
     if lacking and not (config or settings):
         raise ConfigError(f"Missing option '--{lacking[0]}'; see --help, or --compare A B for finished evaluations")
     cfg = load(

@@ -21,12 +21,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from original_loop import Items, Loop, Original
 from scipy import stats
-from torch import nn
-from torch.nn import functional
 
 from s2m_ray.config import FUSED, FitConfig, LossConfig, ModelConfig, ParityConfig
-from s2m_ray.emotion import AUDIOSET_MOOD, RAVDESS, VALENCE_AROUSAL, max_map
+from s2m_ray.emotion import AUDIOSET_MOOD, RAVDESS, max_map
 from s2m_ray.store import Part, Store
 from s2m_ray.train import fit
 from s2m_ray.words import built_in
@@ -36,7 +35,6 @@ from s2m_ray.words import built_in
 SPEECH_SHARE = dict.fromkeys(RAVDESS, 1.0) | {"neutral": 0.5}
 MUSIC_SHARE = dict(zip(AUDIOSET_MOOD, (3, 1.5, 3, 3, 2.5, 1, 2.1, 5.3), strict=True))
 LEVEL = 0.99
-BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Size:
     music_items: tuple[int, int]
 
 
-FULL = Size(audio=768, text=768, music=64, speech_items=(1140, 180), music_items=(2000, 405))
+FULL = Size(audio=768, text=768, music=64, speech_items=(1140, 180), music_items=(5000, 405))
 SMALL = Size(audio=64, text=32, music=32, speech_items=(570, 180), music_items=(600, 200))
 
 
@@ -70,98 +68,7 @@ def store(kind: str, split: str, count: int, widths: Sequence[int], share: dict[
     return Store(Path(kind), items, np.concatenate(vectors, axis=1).astype(np.float32), kind, "synthetic", parts)
 
 
-# ---- the original, plainly
-
-
-def mlp(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(inputs, inputs, bias=False), nn.BatchNorm1d(inputs), nn.ReLU(),
-        nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs, affine=False),
-    )  # fmt: skip
-
-
-class Original(nn.Module):
-    def __init__(self, widths: Sequence[int], music: int, words: int, modality: str) -> None:
-        super().__init__()
-        self.modality, self.widths = modality, list(widths)
-        self.dropout = nn.Dropout(0.1)
-        in_halves = modality in ("late_fusion", "masking_fusion")
-        self.speech_mlps = nn.ModuleList(
-            [mlp(width, 32) for width in widths] if in_halves else [mlp(sum(widths), 64)]
-        )
-        self.music_mlp, self.tag_mlp = mlp(music, 64), mlp(words, 64)
-
-    def speech(self, x: torch.Tensor) -> torch.Tensor:
-        if len(self.speech_mlps) == 1:
-            return self.speech_mlps[0](self.dropout(x))
-        halves = [
-            head(self.dropout(part)) for head, part in zip(self.speech_mlps, x.split(self.widths, 1), strict=True)
-        ]
-        r = random.randint(0, 2) if self.training and self.modality == "masking_fusion" else 2
-        if r < 2:
-            halves[1 - r] = torch.zeros_like(halves[1 - r])
-        return torch.cat(halves, 1)
-
-
-class Items:
-    """Draws one training item after the other: tag, speech item, mapped tag, music item."""
-
-    def __init__(self, speech: Store, music: Store, label_map: dict[str, str]) -> None:
-        self.vectors = torch.from_numpy(speech.vectors), torch.from_numpy(music.vectors)
-        self.map, self.tags, self.count = label_map, sorted(label_map), len(speech.vectors)
-        self.speech_of, self.music_of = (
-            {
-                tag: [n for n, own in enumerate(side.column("emotion")) if own == tag]
-                for tag in set(side.column("emotion"))
-            }
-            for side in (speech, music)
-        )
-
-    def batch(self) -> tuple[torch.Tensor, torch.Tensor, list[str], list[str]]:
-        speech, music, speech_tags, music_tags = [], [], [], []
-        for _ in range(BATCH):
-            tag = random.choice(self.tags)
-            speech.append(self.vectors[0][random.choice(self.speech_of[tag])])
-            music.append(self.vectors[1][random.choice(self.music_of[self.map[tag]])])
-            speech_tags.append(tag)
-            music_tags.append(self.map[tag])
-        return torch.stack(speech), torch.stack(music), speech_tags, music_tags
-
-
-def triplet(anchor: torch.Tensor, positive: torch.Tensor, labels: list[str]) -> torch.Tensor:
-    anchor, positive = functional.normalize(anchor, dim=1), functional.normalize(positive, dim=1)
-    cosine = anchor @ positive.T
-    chosen = []
-    for i, row in enumerate(cosine.tolist()):
-        weights = [(c + 1) / 2 if labels[j] != labels[i] else 0.0 for j, c in enumerate(row)]
-        chosen.append(random.choices(range(len(row)), weights=weights)[0])
-    negative = cosine[torch.arange(len(cosine)), chosen]
-    return functional.relu(0.4 - cosine.diagonal() + negative).mean()
-
-
-def emosim(speech: torch.Tensor, music: torch.Tensor, speech_tags: list[str], music_tags: list[str]) -> torch.Tensor:
-    points = [torch.tensor([VALENCE_AROUSAL[tag] for tag in tags]) for tags in (speech_tags, music_tags)]
-    target = 1 - (points[0][:, None] - points[1][None]).square().sum(-1).sqrt()
-    cosine = functional.normalize(speech, dim=1) @ functional.normalize(music, dim=1).T
-    distinct = torch.unique(target, dim=1)
-    columns = [
-        [row.tolist().index(value) for value in own.tolist()] for row, own in zip(target, distinct, strict=True)
-    ]
-    return functional.mse_loss(cosine.gather(1, torch.tensor(columns)), distinct)
-
-
-def loss_of(model: Original, items: Items, words: dict[str, torch.Tensor], framework: str) -> torch.Tensor:
-    speech_in, music_in, speech_tags, music_tags = items.batch()
-    speech, music = model.speech(speech_in), model.music_mlp(model.dropout(music_in))
-    value = triplet(speech, music, speech_tags)
-    if "sp" in framework:
-        speech_words, music_words = (
-            model.tag_mlp(model.dropout(torch.stack([words[tag] for tag in tags])))
-            for tags in (speech_tags, music_tags)
-        )
-        value = 0.4 * value + 0.3 * triplet(speech_words, speech, speech_tags)
-        value = value + 0.3 * triplet(music_words, music, music_tags)
-    return value + emosim(speech, music, speech_tags, music_tags) if "soft" in framework else value
+# ---- the original
 
 
 def original(
@@ -176,31 +83,15 @@ def original(
     words = dict(zip(found.names, torch.from_numpy(found.vectors), strict=True))
     widths = [part.dim for part in speech.parts] or [speech.vectors.shape[1]]
     model = Original(widths, music.vectors.shape[1], found.vectors.shape[1], modality)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    train_items, valid_items = Items(speech, music, label_map), Items(valid_speech, valid_music, label_map)
-    warmup, curve = epochs // 5, []
-    for epoch in range(epochs):
-        steps, total, valid = train_items.count // BATCH, 0.0, 0.0
-        model.train()
-        for step in range(steps):
-            now = epoch + step / steps
-            lr = 1e-4 * now / warmup
-            if now >= warmup:
-                lr = 1e-9 + (1e-4 - 1e-9) * 0.5 * (1 + math.cos(math.pi * (now - warmup) / (epochs - warmup)))
-            for group in optimiser.param_groups:
-                group["lr"] = lr
-            optimiser.zero_grad()
-            value = loss_of(model, train_items, words, framework)
-            value.backward()
-            optimiser.step()
-            total += value.item() / steps
-        model.eval()
-        steps = valid_items.count // BATCH
-        with torch.no_grad():
-            for _ in range(steps):
-                valid += loss_of(model, valid_items, words, framework).item() / steps
-        curve.append((total, valid))
-    return curve
+
+    def items(*sides: Store) -> Items:
+        vectors = [torch.from_numpy(side.vectors) for side in sides]
+        emotions = (sides[0].column("emotion"), sides[1].column("emotion"))
+        return Items(emotions, lambda side, row: vectors[side][row], label_map, words)
+
+    # lists instead of tensors: the draws are the same, and it is three times as fast
+    loop = Loop(model, framework, epochs, on_tensors=False)
+    return list(loop.curve(items(speech, music), items(valid_speech, valid_music)))
 
 
 # ---- the comparison

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jobs.session import ray_session
-from jobs.trials import Follow, Inbox, Job, Pack, fit_watched, is_done, material, plan_room, train_shared
+from jobs.trials import Follow, Inbox, Job, Pack, device_of, fit_watched, is_done, material, plan_room, train_shared
 from s2m_ray import ledger
 from s2m_ray.board import Quiet
 from s2m_ray.errors import ConfigError, S2MError
@@ -207,7 +207,7 @@ def _try_in_rungs(job: Job, number: int, trials: Sequence[Trial]) -> None:
 
     one_thread()
     try:
-        run_pack(trials, material(job.cfg), job.cfg.out, on_epoch=tell, watch=watch)
+        run_pack(trials, material(job.cfg), job.cfg.out, device=device_of(job.cfg), on_epoch=tell, watch=watch)
     except SystemExit:
         for trial in trials:
             if not is_done(job.cfg.out, trial):

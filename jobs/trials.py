@@ -6,6 +6,7 @@ that no scheduler and no logger ever sees a single seed. What a pack has done st
 
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -45,7 +46,7 @@ class Room:
 
     concurrent: int
     workers: int  # of a pack
-    cpus: float  # of a worker
+    bundle: dict[str, float]  # resources of a worker
 
 
 def plan_room(resources: ResourceConfig, sweep: SweepConfig, *, at_most: int) -> Room:
@@ -59,11 +60,15 @@ def plan_room(resources: ResourceConfig, sweep: SweepConfig, *, at_most: int) ->
     """
     import ray
 
-    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    workers, cpus = max(1, resources.workers), resources.cpus
-    places = sum(int(node // cpus) for node in nodes)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    workers, cpus, gpus = max(1, resources.workers), resources.cpus, resources.gpus_per_worker
+    places = sum(
+        min(int(node.get("CPU", 0.0) // cpus), int(node.get("GPU", 0.0) // gpus) if gpus else sys.maxsize)
+        for node in nodes
+    )
     asked = max(1, sweep.concurrent)
-    machines = f"machines of {', '.join(f'{node:g}' for node in nodes)} CPUs have room for {places}"
+    sizes = ", ".join(f"{node.get('CPU', 0.0):g}" for node in nodes)
+    machines = f"machines of {sizes} CPUs{f' and {gpus:g} GPUs a worker' if gpus else ''} have room for {places}"
     if places < asked * workers:
         raise ConfigError(
             f"sweep.concurrent={sweep.concurrent}, resources.workers={resources.workers}: {asked} packs x {workers} "
@@ -72,7 +77,8 @@ def plan_room(resources: ResourceConfig, sweep: SweepConfig, *, at_most: int) ->
     fits = places // workers
     if resources.address == "local":  # Ray is told of more CPUs than there are: see `jobs.session`
         fits = max(1, min(fits, int((os.cpu_count() or 1) // (workers * cpus))))
-    return Room(max(1, min(sweep.concurrent or fits, at_most)), workers, cpus)
+    bundle = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+    return Room(max(1, min(sweep.concurrent or fits, at_most)), workers, bundle)
 
 
 @dataclass(frozen=True)
@@ -169,7 +175,7 @@ def fit_watched(
 
     scratch = job.cfg.out.absolute() / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
-    bundles = [{"CPU": job.room.cpus}] * job.room.workers
+    bundles = [job.room.bundle] * job.room.workers
     trainable = tune.with_resources(
         tune.with_parameters(function, job=job), tune.PlacementGroupFactory(bundles, strategy="PACK")
     )
@@ -260,7 +266,8 @@ def train_shared(job: Job, number: int, trials: Sequence[Trial]) -> None:
         for part, share in enumerate(shares[1:], start=1):
             if share:
                 strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=part)
-                task = ray.remote(num_cpus=job.room.cpus, max_retries=0, scheduling_strategy=strategy)(train_share)
+                options = {"num_cpus": job.room.bundle["CPU"], "num_gpus": job.room.bundle.get("GPU", 0)}
+                task = ray.remote(**options, max_retries=0, scheduling_strategy=strategy)(train_share)
                 others.append(task.remote(job, number, part, share))
     if shares[0]:
         train_share(job, number, 0, shares[0])
@@ -275,7 +282,12 @@ def train_share(job: Job, number: int, part: int, trials: Sequence[Trial]) -> No
 
     one_thread()
     tell(0, 0)
-    run_pack(trials, material(job.cfg), job.cfg.out, on_epoch=tell)
+    run_pack(trials, material(job.cfg), job.cfg.out, device=device_of(job.cfg), on_epoch=tell)
+
+
+def device_of(cfg: TuneConfig) -> str:
+    """What trials are trained on."""
+    return "cuda" if cfg.resources.gpus_per_worker else "cpu"
 
 
 @lru_cache(maxsize=1)

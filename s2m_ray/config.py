@@ -54,7 +54,7 @@ class ResourceConfig:
     address: str = "local"  # Ray cluster; "local" starts one for this command, "auto" takes a running one
     workers: int = 0  # actors or training workers; 0 = as many as there are cores (or seeds)
     cpus_per_worker: float = 0.0  # 0 = one; for a worker of `embed` with a GPU an equal share of all, to decode with
-    gpus_per_worker: float = 0.0  # of `embed` and `evaluate`; a worker without a share sees no GPU
+    gpus_per_worker: float = 0.0  # a worker without a share sees no GPU
     batch_s: float = 120.0  # audio-seconds decoded at once by a worker: bounds its memory
     device: Literal["auto", "cpu", "cuda"] = "auto"  # that `evaluate` searches on; auto: all GPUs that there are
     snapshot_s: float = 30.0  # of `train`: after an epoch, if the last snapshot is older; a kill costs so much

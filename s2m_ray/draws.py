@@ -33,6 +33,10 @@ class Draws:
         """Those of one step."""
         return Draws(self.speech[number], self.music[number], self.negative[number], self.member[number])
 
+    def to(self, device: str) -> "Draws":
+        """The same on a device."""
+        return Draws(*(values.to(device) for values in (self.speech, self.music, self.negative, self.member)))
+
     def steps(self, chosen: slice, seeds: int) -> "Draws":
         """Those of several steps, which lie side by side as if they were seeds: ``[steps x seeds, batch]``.
 
@@ -53,18 +57,20 @@ def draw_epoch(
     """Everything that is drawn for the batches of an epoch, but for the dropout.
 
     Args:
+        seeds: A seed that comes several times, with other settings, draws the same each time.
         use: ``train`` or ``valid``.
         ways: How many of :data:`WAYS` need negatives.
     """
-    drawn = [data.sampler.draw(seed, use, epoch, (steps, batch)) for seed in seeds]
+    shape = (steps, batch)
+    pairs = {seed: data.sampler.draw(seed, use, epoch, shape) for seed in set(seeds)}
 
     def uniform(name: str) -> ndarray:
-        streams = [rng(seed, name, use, epoch) for seed in seeds]
-        return np.stack([stream.random((steps, batch), dtype=np.float32) for stream in streams], axis=1)
+        drawn = {seed: rng(seed, name, use, epoch).random(shape, dtype=np.float32) for seed in set(seeds)}
+        return np.stack([drawn[seed] for seed in seeds], axis=1)
 
     return Draws(
-        torch.from_numpy(np.stack([d[0] for d in drawn], axis=1)),
-        torch.from_numpy(np.stack([d[1] for d in drawn], axis=1)),
+        torch.from_numpy(np.stack([pairs[seed][0] for seed in seeds], axis=1)),
+        torch.from_numpy(np.stack([pairs[seed][1] for seed in seeds], axis=1)),
         torch.from_numpy(np.stack([uniform(name) for name in WAYS[:ways]], axis=1)),
         torch.from_numpy(uniform("members")),
     )
@@ -82,27 +88,36 @@ def draw_shown(seeds: Sequence[int], use: str, epoch: int, steps: int) -> Float[
 class Dropout:
     """Dropout masks of an epoch, step by step."""
 
-    def __init__(self, seeds: Sequence[int], epoch: int, *, rate: float, widths: Sequence[int]) -> None:
-        """Take the rate in [0, 1) and the widths of the inputs that are to be masked."""
-        self._rate, self._widths = rate, list(widths)
-        self._generators = [_generator(seed, "train", "dropout", epoch) for seed in seeds]
+    def __init__(
+        self, seeds: Sequence[int], epoch: int, *, rate: float, widths: Sequence[int], device: str = "cpu"
+    ) -> None:
+        """Take the rate in [0, 1) and the widths of the inputs that are to be masked.
+
+        A GPU has a generator of its own kind: there the masks are others than on the CPU.
+        """
+        self._rate, self._widths, self._device = rate, list(widths), device
+        self._seeds = list(seeds)
+        self._generators = {seed: _generator(device, seed, "train", "dropout", epoch) for seed in seeds}
 
     def masks(self, batch: int) -> list[Tensor] | list[None]:
         """The next step's masks ``[seeds, batch, width]``, scaled by ``1 / (1 - rate)``; None without dropout."""
         if self._rate == 0:
             return [None] * len(self._widths)
         shape = (batch, sum(self._widths))
-        uniform = torch.stack([torch.rand(shape, generator=g) for g in self._generators])
+        drawn = {
+            seed: torch.rand(shape, generator=own, device=self._device) for seed, own in self._generators.items()
+        }
+        uniform = torch.stack([drawn[seed] for seed in self._seeds])
         masks = (uniform >= self._rate).float() / (1 - self._rate)
         return list(masks.split(self._widths, dim=-1))
 
 
-def _generator(seed: int, *use: str | int) -> torch.Generator:
-    return torch.Generator().manual_seed(int(rng(seed, *use).integers(2**62)))
+def _generator(device: str, seed: int, *use: str | int) -> torch.Generator:
+    return torch.Generator(device).manual_seed(int(rng(seed, *use).integers(2**62)))
 
 
 def rows(joint: Float[Tensor, "seeds items dim"], index: Int[Tensor, "batches batch"]) -> Tensor:
     """Rows of each seed's items, ``[batches, batch, dim]``; the batches of a step are those of the seeds in turn."""
     seeds = len(joint)
-    seed = torch.arange(seeds).repeat(len(index) // seeds)
+    seed = torch.arange(seeds, device=joint.device).repeat(len(index) // seeds)
     return joint[seed[:, None], index]

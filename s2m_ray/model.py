@@ -201,14 +201,14 @@ class JointModel(nn.Module):
         head: Head | TwoHeads = getattr(self, side)
         chunks = []
         for start in range(0, len(vectors), 8192):
-            x = torch.from_numpy(vectors[start : start + 8192])
+            x = torch.from_numpy(vectors[start : start + 8192]).to(self.music.input_mean.device)
             if isinstance(head, TwoHeads):
                 shown = head.present(x).expand(self._seeds, -1, -1)
                 joint = head(x.nan_to_num().expand(self._seeds, -1, -1), shown=shown)
             else:
                 joint = head(torch.where(x.isnan(), head.input_mean, x).expand(self._seeds, -1, -1))
             chunks.append(functional.normalize(joint, dim=-1))
-        return torch.cat(chunks, dim=1).numpy()
+        return torch.cat(chunks, dim=1).cpu().numpy()
 
 
 def _linear(name: str, layer: str, seeds: Sequence[int], inputs: int, outputs: int) -> Tensor:

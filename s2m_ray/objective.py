@@ -33,9 +33,10 @@ class Scales:
     emo_lambda: Float[Tensor, " seeds"]
 
     @classmethod
-    def of(cls, losses: Sequence[LossConfig]) -> "Scales":
+    def of(cls, losses: Sequence[LossConfig], device: torch.device | str = "cpu") -> "Scales":
         """Those of each seed's settings."""
-        return cls(torch.tensor([one.margin for one in losses]), torch.tensor([one.emo_lambda for one in losses]))
+        values = torch.tensor([(one.margin, one.emo_lambda) for one in losses], dtype=torch.float32, device=device)
+        return cls(*values.T.contiguous())
 
     def repeat(self, times: int) -> "Scales":
         """For so many batches of each seed, which lie side by side, the seeds in turn."""
@@ -59,7 +60,7 @@ def batch_loss(
 
     Source: Doh et al., ICASSP 2023, arXiv:2303.10539 (official code).
     """
-    scales = scales or Scales.of([loss] * len(joint.speech))
+    scales = scales or Scales.of([loss] * len(joint.speech), joint.speech.device)
     speech, music = functional.normalize(joint.speech, dim=-1), functional.normalize(joint.music, dim=-1)
     speech_tag, music_tag = data.speech_tag[draws.speech], data.music_tag[draws.music]
     labels = music_tag if loss.negatives == "music_label" else speech_tag

@@ -58,4 +58,5 @@ class SeedwiseAdamW:
         for name, (_, slices) in self._slices.items():
             for place, leaf in enumerate(slices):
                 keys = (*self.MOMENTS, "step")
-                self._adamw.state[leaf] = {key: state[f"{key}.{name}"][place].clone() for key in keys}
+                own = {key: state[f"{key}.{name}"][place] for key in keys}
+                self._adamw.state[leaf] = {key: value.clone().to(leaf.device) for key, value in own.items()}

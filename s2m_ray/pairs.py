@@ -1,7 +1,7 @@
 """The items of a split as tensors, and everything that training looks up about them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from s2m_ray.emotion import coordinates, similarity
+from s2m_ray.emotion import similarity
 from s2m_ray.relevance import item_coordinates
 from s2m_ray.sampling import PairSampler
 from s2m_ray.store import Store
@@ -32,6 +32,12 @@ class Pairs:
     ]  # of the distinct valence-arousal points, few where items have labels
     music_tags: tuple[str, ...]
     sampler: PairSampler
+
+    def to(self, device: str) -> "Pairs":
+        """The same on a device."""
+        return replace(
+            self, **{f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        )
 
     def target(
         self, speech: Int[Tensor, "seeds batch"], music: Int[Tensor, "seeds batch"]
@@ -79,7 +85,7 @@ def pairs(
 
 def _points(store: Store, label_coordinates: bool) -> tuple[Float[ndarray, "points 2"], Int[Tensor, " items"]]:
     """The distinct valence-arousal points, and that of each item."""
-    found = coordinates(store.column("emotion")) if label_coordinates else item_coordinates(store)
+    found = item_coordinates(store, own=not label_coordinates)
     points, place = np.unique(found, axis=0, return_inverse=True)
     return points, torch.from_numpy(place.reshape(-1))
 

@@ -46,7 +46,7 @@ class Keeper:
     def write(self, snapshot: Snapshot) -> None:
         """Write it, whole or not at all."""
         told = {"seeds": list(snapshot.seeds), "epoch": snapshot.epoch, "history": snapshot.history}
-        tensors = {name: value.contiguous() for name, value in snapshot.tensors.items()}
+        tensors = {name: value.contiguous().cpu() for name, value in snapshot.tensors.items()}
         with replacing(self._folder / PATTERN.replace("*", digest(snapshot.seeds))) as temporary:
             save_file(tensors, temporary, metadata={"snapshot": json.dumps(told)})
         self._last = time.monotonic()  # from the end, so that a slow disk does not take all the time

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +51,7 @@ class Method:
     optimisation: FitConfig
     modality: Modality
     parity: ParityConfig
+    device: str
     variants: tuple[Variant, ...]  # of each seed; they differ from the above in what does not change the shape
 
     @property
@@ -84,6 +86,7 @@ def fit(
     modality: Modality = "audio",
     parity: ParityConfig = NO_PARITY,
     words: Words | None = None,
+    device: str = "cpu",
     resume: Snapshot | None = None,
     keeper: Keeper | None = None,
     on_epoch: Callable[[int, list[dict[str, float]]], None] = lambda epoch, rows: None,
@@ -100,6 +103,7 @@ def fit(
     Args:
         modality: Of the speech; late and masking fusion need a store of two halves (:mod:`s2m_ray.speech`).
         words: Of the structure preserving frameworks, a vector for each of :func:`word_names`; none: built-in ones.
+        device: ``cuda`` gives other numbers than ``cpu``: other dropout masks, and products rounded otherwise.
         resume: Where an earlier call with the same arguments stood; the numbers are as if it had gone through.
         keeper: Writes such snapshots.
         on_epoch: Called after each epoch with its history rows, one for each seed that has not stopped.
@@ -120,19 +124,18 @@ def fit(
     assert len(each) == len(seeds)
     assert on_stop is None or variants, "who has stopped is told by the member"
     assert all(_shape(one) == _shape((loss, optimisation)) for one in each)
-    method, cfg = Method(model, loss, optimisation, modality, parity, each), optimisation
+    method, cfg = Method(model, loss, optimisation, modality, parity, device, each), optimisation
     music_tags = in_order(music.column("emotion"))
     label_map = max_map([*speech.column("emotion"), *valid_speech.column("emotion")], music_tags)
     if method.loss.has_tags and words is None:
         words = built_in(word_names(speech, valid_speech, music))
     names = words.names if words else ()
-    data = pairs(speech, music, label_map, music_tags, words=names, label_coordinates=parity.label_coordinates)
+    options: dict[str, Any] = {"words": names, "label_coordinates": parity.label_coordinates}
+    data = pairs(speech, music, label_map, music_tags, **options).to(device)
     known_music = valid_music.take(np.isin(valid_music.column("emotion"), music_tags))
-    valid = pairs(
-        valid_speech, known_music, label_map, music_tags, words=names, label_coordinates=parity.label_coordinates
-    )
+    valid = pairs(valid_speech, known_music, label_map, music_tags, **options).to(device)
     group = Group(
-        _model(speech, music, seeds, method, words), [settings for _, settings in each],
+        _model(speech, music, seeds, method, words).to(device), [settings for _, settings in each],
         cumulative=parity.cumulative_patience,
     )  # fmt: skip
     history: list[dict[str, float]] = []
@@ -143,7 +146,9 @@ def fit(
     def result(places: Sequence[int]) -> Fit:
         own = [row for row in history if len(places) == len(seeds) or row["member"] in places]
         best = group.best_epoch
-        return Fit(group.best(places), tuple(seeds[p] for p in places), label_map, [best[p] for p in places], own)
+        return Fit(
+            group.best(places).cpu(), tuple(seeds[p] for p in places), label_map, [best[p] for p in places], own
+        )
 
     running = _Running(group, seeds, method, data, valid)
     for epoch in range(resume.epoch + 1 if resume else 0, cfg.epochs):
@@ -207,7 +212,7 @@ class _Running:
         self._group, self._data = group, data
         self._seeds = tuple(seeds[place] for place in group.running)
         self._method = method.take(group.running)
-        self._scales = Scales.of([loss for loss, _ in self._method.variants])
+        self._scales = Scales.of([loss for loss, _ in self._method.variants], method.device)
         self._validation = _Validation(valid, self._seeds, self._method)
 
     def epoch(self, epoch: int) -> tuple[Float[Tensor, " seeds"], Float[Tensor, " seeds"], list[float]]:
@@ -220,12 +225,14 @@ class _Running:
         cfg = method.optimisation
         steps = max(1, len(data.speech) // cfg.batch_size)
         draws = draw_epoch(data, seeds, "train", epoch, steps=steps, batch=cfg.batch_size, ways=method.ways)
-        shown = draw_shown(seeds, "train", epoch, steps) if method.modality == "masking_fusion" else None
+        draws, shown = draws.to(method.device), None
+        if method.modality == "masking_fusion":
+            shown = draw_shown(seeds, "train", epoch, steps).to(method.device)
         widths = [data.speech.shape[1], data.music.shape[1]]
         if method.loss.has_tags:
             widths += 2 * [net.words.shape[1]]
-        dropout = Dropout(seeds, epoch, rate=method.model.dropout, widths=widths)
-        train_loss = torch.zeros(len(seeds))
+        dropout = Dropout(seeds, epoch, rate=method.model.dropout, widths=widths, device=method.device)
+        train_loss = torch.zeros(len(seeds), device=method.device)
         net.train()
         for step in range(steps):
             rates = method.rates(epoch + step / steps)
@@ -260,13 +267,13 @@ class _Validation:
     def __init__(self, data: Pairs, seeds: tuple[int, ...], method: Method) -> None:
         self._data, self._seeds, self._method = data, seeds, method
         self._batch = method.optimisation.batch_size
-        self._scales = Scales.of([loss for loss, _ in method.variants])
+        self._scales = Scales.of([loss for loss, _ in method.variants], method.device)
         self._fixed = None
         if not method.parity.random_validation:
             steps = -(-method.optimisation.valid_triplets // self._batch)
             self._fixed = draw_epoch(
                 data, (VALID_SEED,), "valid", 0, steps=steps, batch=self._batch, ways=method.ways
-            )
+            ).to(method.device)
 
     @torch.no_grad()
     def loss(self, net: JointModel, epoch: int) -> Float[Tensor, " seeds"]:
@@ -278,7 +285,7 @@ class _Validation:
         draws = self._fixed or draw_epoch(
             data, self._seeds, "valid", epoch, steps=max(1, len(data.speech) // self._batch), batch=self._batch,
             ways=self._method.ways,
-        )  # fmt: skip
+        ).to(self._method.device)  # fmt: skip
         losses = []
         for start in range(0, len(draws.speech), VALID_STEPS):
             batch = draws.steps(slice(start, start + VALID_STEPS), seeds)

@@ -1,5 +1,6 @@
 """A pack of trials: trained side by side, each scored on the split that one chooses by, and entered in the ledger."""
 
+import copy
 import math
 import shutil
 import time
@@ -82,7 +83,7 @@ class Scorer:
 
 
 def run_pack(
-    trials: Sequence[Trial], material: Material, out: Path, *,
+    trials: Sequence[Trial], material: Material, out: Path, *, device: str = "cpu",
     on_epoch: Callable[[int, int], None] = lambda epochs, ended: None,
     watch: Callable[[int, dict[str, float]], None] | None = None,
 ) -> None:  # fmt: skip
@@ -117,7 +118,7 @@ def run_pack(
     scores: dict[int, dict[str, float]] = {}
 
     def look(epoch: int, running: list[int], net: JointModel) -> None:
-        values = scorer.values(net)
+        values = scorer.values(net if device == "cpu" else copy.deepcopy(net).cpu())
         for row, place in enumerate(running):
             scores[place] = {name: float(value[row].mean()) for name, value in values.items()}
         assert watch is not None
@@ -128,7 +129,8 @@ def run_pack(
     fit(
         material.train_speech, material.train_music, material.valid_speech, material.valid_music,
         seeds=tuple(trial.seed for trial in trials), model=first.model, loss=losses[0], optimisation=first.fit,
-        modality=first.modality, parity=first.parity, words=words, on_epoch=after,
+        modality=first.modality, parity=first.parity, words=words, device=device,
+        on_epoch=after,
         variants=[(loss, trial.configuration.train.fit) for loss, trial in zip(losses, trials, strict=True)],
         on_stop=stop, watch=look if watch else None,
     )  # fmt: skip

@@ -346,7 +346,7 @@ def test_whole_rankings_are_left_out_where_they_are_slow_and_that_is_said(
     first = set(NAMES) - {"mAP", "R-precision"}
     assert score(checkpoint, tmp_path)["left_out"] == {}
     asked = score(checkpoint, tmp_path, metric_set="first")
-    assert (set(asked["metrics"]), asked["left_out"]["mAP"]) == (first, "metrics=first was asked for")
+    assert (set(asked["metrics"]), asked["left_out"]["mAP"]) == (first, "metric_set=first was asked for")
     monkeypatch.setattr("s2m_ray.evaluate.FULL_PAIRS", 2 * 14 * 11 - 1)
     auto = score(checkpoint, tmp_path)
     assert set(auto["metrics"]) == first

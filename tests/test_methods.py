@@ -81,6 +81,28 @@ def test_seeds_at_once_are_the_seeds_alone_bit_for_bit(framework: str, modality:
         assert history(together, seed) == alone.history
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_settings_at_once_are_the_settings_alone_bit_for_bit(framework: Any) -> None:
+    """Two seeds of three settings, of noise: they stop in different epochs, and what stopped is taken out."""
+    noise, patient = four(informative=False), replace(SHORT, epochs=12, patience=2)
+    settings = [
+        (LossConfig(framework=framework, margin=margin, emo_lambda=emo_lambda), replace(patient, lr=lr))
+        for margin, emo_lambda, lr in ((0.2, 1.0, 1e-2), (0.4, 0.5, 1e-2), (0.4, 2.0, 3e-3))
+    ]
+    seeds, variants = (0, 1) * 3, [one for one in settings for _ in range(2)]
+    together = run(seeds, given=noise, loss=settings[0][0], optimisation=patient, variants=variants)
+    lengths = set()
+    for place, (seed, (loss, optimisation)) in enumerate(zip(seeds, variants, strict=True)):
+        alone = run((seed,), given=noise, loss=loss, optimisation=optimisation)
+        state = {n: v if is_shared(n) else v[place] for n, v in together.model.state_dict().items()}
+        assert_same_weights(state, weights(alone, seed))
+        own = [row for row in together.history if row["member"] == place]
+        assert [row | {"member": place} for row in alone.history] == own
+        assert together.best_epoch[place] == alone.best_epoch[0]
+        lengths.add(len(own))
+    assert len(lengths) > 1
+
+
 def test_losses_of_many_valid_batches_do_not_depend_on_the_seeds_beside() -> None:
     """Sums over many batches round by the layout, if they are left to torch: 128 batches showed it, 4 did not."""
     many = replace(SHORT, batch_size=8, valid_triplets=1024)

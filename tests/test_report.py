@@ -232,7 +232,7 @@ def test_hostile_text_stays_text(tmp_path):
     header = json.loads((folder / "evaluation.json").read_text())
     header |= {"config": {script: {tag: tag}}, "versions": {svg: svg}, "created": tag, "queries": tag}
     header["metrics"] = {tag: cell(0.5), script: {"mean": svg, "std": tag, "floor": tag, "ci95": [tag, tag]}}
-    header["speech"] = {"corpus": [tag], "split": script, "encoder": svg}
+    header["speech"] = {"corpus": [tag], "split": script, "encoder": svg, "items_sha256": svg}
     header["label_map"] = {"angry": tag, script: "sad"}
     (folder / "evaluation.json").write_text(json.dumps(header))
     text = page(tmp_path / "root")
