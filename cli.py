@@ -397,6 +397,72 @@ def train(
 
 
 @app.command()
+def tune(
+    speech: Annotated[str, typer.Option(help="Store of the speech: a folder, a Parquet file, or the URI of one.")],
+    music: Annotated[str, typer.Option(help="Store of the music.")],
+    out: Annotated[Path, typer.Option(help="Folder of the sweep to write, or to go on with.")],
+    emo_lambda: Annotated[str | None, typer.Option(help="Weights of the regulariser: 0,0.5,1.")] = None,
+    margin: Annotated[str | None, typer.Option(help="Margins of the triplet loss: 0.2,0.4,0.6.")] = None,
+    framework: Annotated[str | None, typer.Option(help="triplet_soft,triplet_sp_soft, ...")] = None,
+    regulariser: Annotated[str | None, typer.Option(help="emosim,ranksim")] = None,
+    modality: Annotated[str | None, typer.Option(help="Of the speech, as for `s2m train`.")] = None,
+    speech_text: Annotated[str | None, typer.Option(help="The fusions: store of the speech's words.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="A count (5 = seeds 0..4) or a list (3,7,9).")] = None,
+    search: Annotated[str | None, typer.Option(help="grid (default), random or optuna.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Configurations of a random or Optuna search.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="none (default), or asha: ends what falls behind.")] = None,
+    metric: Annotated[str | None, typer.Option(help="That chooses: nDCG (default), P or MRR.")] = None,
+    holdout_speakers: Annotated[
+        str | None, typer.Option(help="Choose and stop early by these speakers of train, not by valid: 17,18,19.")
+    ] = None,
+    holdout_music: Annotated[float | None, typer.Option(help="And by this share of the training music.")] = None,
+    test_split: Annotated[
+        str | None, typer.Option(help="Looked at once, by the winner and the baseline: test (default) or valid.")
+    ] = None,
+    concurrent: Annotated[
+        int | None, typer.Option(min=0, help="Packs of trials at a time; 0: as many as fit.")
+    ] = None,
+    workers_per_trial: Annotated[int | None, typer.Option(min=1, help="Workers that share out a pack.")] = None,
+    log_to: Annotated[str | None, typer.Option(help="mlflow, wandb or both: mlflow,wandb.")] = None,
+    address: Address = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Search settings over several seeds: which is best, and is the gain real? --set key=1,2,3 is searched too."""
+    from s2m_ray.config import load, parse_seeds
+    from s2m_ray.space import split_settings
+    from s2m_ray.sweep import TuneConfig, with_axes
+
+    plain, axes = split_settings(settings or ())
+    given = {"loss.emo_lambda": emo_lambda, "loss.margin": margin, "loss.framework": framework,
+             "loss.regulariser": regulariser, "modality": modality}  # fmt: skip
+    axes |= {key: value for key, value in given.items() if value is not None}
+    cfg = load(
+        TuneConfig, config, plain, speech=speech, music=music, out=out, speech_text=speech_text,
+        space=with_axes(config, axes), seeds=parse_seeds(seeds) if seeds else None, sweep__search=search,
+        sweep__samples=samples, sweep__scheduler=scheduler, sweep__metric=metric, sweep__test_split=test_split,
+        sweep__concurrent=concurrent, sweep__log_to=tuple(log_to.split(",")) if log_to else None,
+        holdout__speakers=tuple(holdout_speakers.split(",")) if holdout_speakers else None,
+        holdout__music=holdout_music, resources__workers=workers_per_trial, resources__address=address,
+    )  # fmt: skip
+    from jobs.tune import run
+    from s2m_ray.board import Board, Quiet
+    from s2m_ray.report.sweep import result_table, sentences
+
+    with Quiet() if as_json else Board() as board:
+        result = run(cfg, board)
+    objective = cfg.sweep.objective
+    for name, reason in sorted(result.failed.items()):
+        say(f"{out}: trial {name} failed, {cfg.sweep.retries + 1} times and alone: {reason}")
+    if not result.trained_now:
+        say(f"{out}: complete already, nothing to train")
+    found = table(result_table(result.rows, result.choice, list(cfg.axes), objective))
+    lines = "\n".join(sentences(result.choice, result.header, objective))
+    give(as_json, {"sweep": out, **result.header}, f"{found}\n\n{lines}\n\nreport: {out / 'report.html'}")
+
+
+@app.command()
 def evaluate(
     folders: Annotated[
         list[Path] | None,

@@ -24,6 +24,8 @@ from s2m_ray.store import Store, read_store
 from s2m_ray.train import fit, word_names
 from s2m_ray.words import Words, built_in, read_words
 
+Splits = tuple[Store, Store, Store, Store]  # train speech, valid speech, train music, valid music
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -44,8 +46,8 @@ def run(cfg: TrainConfig, progress: Progress | None = None) -> TrainResult:
     stores = {"speech": read_speech(cfg.speech, cfg.speech_text), "music": read_store(cfg.music)}
     splits = split_stores(cfg, stores["speech"], stores["music"])
     settings = {key: value for key, value in to_dict(cfg).items() if key not in ("out", "resources")}
-    described = {name: _describe(store) for name, store in stores.items()}
-    words = _words(cfg, splits)
+    described = {name: describe(store) for name, store in stores.items()}
+    words = word_vectors(cfg, splits)
     if words:
         described["words"] = words.describe()
     again = claim(cfg.out, {"config": settings, **described}, CheckpointError)
@@ -61,20 +63,27 @@ def run(cfg: TrainConfig, progress: Progress | None = None) -> TrainResult:
         kept = f", {len(cfg.seeds) - len(missing)} kept from an earlier run" if again else ""
         (progress or Silent()).step(f"train {cfg.loss.framework}, {len(missing)} seeds{kept}")
         _train(cfg, missing, words, parts, progress or Silent())
-    header = {
-        "config": settings,
-        **described,
-        "items": dict(zip(("train_speech", "valid_speech", "train_music", "valid_music"),
-                          (len(store.vectors) for store in splits), strict=True)),
-        "wall_s": round(time.monotonic() - started, 3),
-    }  # fmt: skip
-    write_record(cfg.out, splits)
-    sealed = seal(cfg.out, parts, seeds=cfg.seeds, header=header)
+    sealed = finish(cfg, parts, described, splits, wall_s=time.monotonic() - started)
     shutil.rmtree(parts)
     return TrainResult(cfg.out, sealed, missing, resumed)
 
 
-def split_stores(cfg: TrainConfig, speech: Store, music: Store) -> tuple[Store, Store, Store, Store]:
+def finish(
+    cfg: TrainConfig, parts: Path, described: dict[str, Any], splits: Splits, *, wall_s: float
+) -> dict[str, Any]:
+    """Join trained seeds, a file each in ``parts``, into the checkpoint ``cfg.out``; gives its header."""
+    sizes = [len(store.vectors) for store in splits]
+    header = {
+        "config": {key: value for key, value in to_dict(cfg).items() if key not in ("out", "resources")},
+        **described,
+        "items": dict(zip(("train_speech", "valid_speech", "train_music", "valid_music"), sizes, strict=True)),
+        "wall_s": round(wall_s, 3),
+    }
+    write_record(cfg.out, splits)
+    return seal(cfg.out, parts, seeds=cfg.seeds, header=header)
+
+
+def split_stores(cfg: TrainConfig, speech: Store, music: Store) -> Splits:
     """Train speech, valid speech, train music, valid music: by the split column, or a holdout of train."""
     if cfg.holdout.speakers:
         from s2m_ray.holdout import split_holdout
@@ -89,7 +98,7 @@ def split_stores(cfg: TrainConfig, speech: Store, music: Store) -> tuple[Store, 
     )
 
 
-def _words(cfg: TrainConfig, splits: tuple[Store, Store, Store, Store]) -> Words | None:
+def word_vectors(cfg: TrainConfig, splits: Splits) -> Words | None:
     """Word vectors of a structure preserving framework."""
     if not cfg.loss.has_tags:
         return None
@@ -97,7 +106,8 @@ def _words(cfg: TrainConfig, splits: tuple[Store, Store, Store, Store]) -> Words
     return read_words(cfg.words, names) if cfg.words else built_in(names, own_points(*splits[:3]))
 
 
-def _describe(store: Store) -> dict[str, Any]:
+def describe(store: Store) -> dict[str, Any]:
+    """What a store is, for headers: its space and a digest of its content."""
     content = hashlib.sha256(store.vectors.tobytes())
     for name in ("item_id", "split", "emotion"):
         content.update("\n".join(map(str, store.column(name))).encode())
@@ -191,7 +201,7 @@ def _worker(task: dict[str, Any]) -> None:
 
 
 def _fit_group(
-    cfg: TrainConfig, stores: tuple[Store, Store, Store, Store], seeds: tuple[int, ...], snapshot: Snapshot | None,
+    cfg: TrainConfig, stores: Splits, seeds: tuple[int, ...], snapshot: Snapshot | None,
     words: Words | None, parts: Path, tell: Callable[[int], None],
 ) -> None:  # fmt: skip
     """Fit seeds side by side, from their snapshot if there is one, and write each."""

@@ -19,6 +19,8 @@ Framework = Literal["triplet", "triplet_sp", "triplet_soft", "triplet_sp_soft"]
 Modality = Literal["audio", "text", "fusion", "late_fusion", "masking_fusion"]
 IN_HALVES = ("late_fusion", "masking_fusion")  # a head for the audio and one for the words
 FUSED = ("fusion", *IN_HALVES)  # those that take audio and words
+# Of the loss and of the optimisation: in these, trainings side by side in one batched model may differ
+FREE = ("margin", "emo_lambda", "lr", "min_lr", "weight_decay")
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[str, ...] = get_args(Split)
 T = TypeVar("T")
@@ -390,16 +392,7 @@ def load(cls: type[T], file: Path | None = None, settings: Sequence[str] = (), *
     Raises:
         ConfigError: unknown key (with the nearest known one), wrong type or a value out of range.
     """
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            values = tomllib.loads(file.read_text())
-        except FileNotFoundError:
-            raise ConfigError(f"{file}: no such configuration file") from None
-        except OSError as error:
-            raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file}: not valid TOML: {error}") from None
+    values = read_toml(file) if file is not None else {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
@@ -414,6 +407,22 @@ def load(cls: type[T], file: Path | None = None, settings: Sequence[str] = (), *
         if isinstance(value, str) and Remote in get_args(types[key]):
             values[key] = place(value)  # as a Path, s3://bucket would lose a slash
     return _build(cls, values)
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """A TOML file's content.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return tomllib.loads(file.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such configuration file") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from None
 
 
 def _put(values: dict[str, Any], path: list[str], value: object) -> None:

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from s2m_ray.config import IN_HALVES, FitConfig, LossConfig, Modality, ModelConfig, ParityConfig
+from s2m_ray.config import FREE, IN_HALVES, FitConfig, LossConfig, Modality, ModelConfig, ParityConfig
 from s2m_ray.draws import WAYS, Dropout, draw_epoch, draw_shown, rows
 from s2m_ray.emotion import in_order, max_map
 from s2m_ray.errors import ConfigError, StoreError
@@ -25,7 +26,6 @@ from s2m_ray.words import Words, built_in
 
 VALID_SEED = 0  # the valid triplets are the same for every seed: their losses can be compared
 NO_PARITY = ParityConfig()
-FREE = ("margin", "emo_lambda", "lr", "min_lr", "weight_decay")  # in which seeds side by side may differ
 VALID_STEPS = 64  # batches of the valid loss that are computed side by side: bounds its memory
 
 
@@ -108,8 +108,8 @@ def fit(
         resume: Where an earlier call with the same arguments stood; the numbers are as if it had gone through.
         keeper: Writes such snapshots.
         on_epoch: Called after each epoch with its history rows, one for each seed that has not stopped.
-        variants: Loss and optimisation settings of each seed, which may differ in :data:`FREE`; history rows then
-            have a ``member``, the place among the seeds.
+        variants: Loss and optimisation settings of each seed, which may differ in
+            :data:`~s2m_ray.config.FREE`; history rows then have a ``member``, the place among the seeds.
         on_stop: Called with the place and the result of a seed as soon as it has stopped. A seed whose valid loss is
             no longer finite then stops too, instead of ending them all.
         watch: Called after each epoch with its number, the places that ran, and their model as it is.
@@ -132,7 +132,7 @@ def fit(
     if method.loss.has_tags and words is None:
         words = built_in(word_names(speech, valid_speech, music), own)
     names = words.names if words else ()
-    options = {"words": names, "label_coordinates": parity.label_coordinates}
+    options: dict[str, Any] = {"words": names, "label_coordinates": parity.label_coordinates}
     data = pairs(speech, music, label_map, music_tags, **options).to(device)
     known_music = valid_music.take(np.isin(valid_music.column("emotion"), music_tags))
     valid = pairs(valid_speech, known_music, label_map, music_tags, **options).to(device)

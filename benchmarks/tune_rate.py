@@ -1,0 +1,154 @@
+"""`s2m tune` beside the sum of its trials' bare training times, and beside one trial of Ray Tune a seed.
+
+    python benchmarks/tune_rate.py SPEECH_STORE MUSIC_STORE [--part 6]
+
+The sweep is emo_lambda {0, 0.25, 0.5, 1, 2} x margin {0.2, 0.4, 0.6} x five seeds. Every way has one worker process a
+core, which has read the stores and is warm before the clock starts, so that what Ray's start costs is told apart:
+
+- bare: each trial is `fit()` alone, and nothing else; the sum over the trials, over the cores, is the limit of any
+  way that trains each trial on its own. Measured on every `--part`-th trial and scaled up by the epochs.
+- ours: the whole command, as its user waits for it.
+- a trial of Ray Tune a seed: a function trainable that trains and scores one trial, no packs, actors reused; measured
+  on the same part of the trials.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from s2m_ray.config import HoldoutConfig, ResourceConfig
+from s2m_ray.sweep import SweepConfig, Trial, TuneConfig, canonical, configurations, planned_points
+
+CORES = os.cpu_count() or 1
+GOAL = 1.15
+
+
+def sweep(speech: str, music: str, out: Path, seeds: int, **how: Any) -> TuneConfig:
+    return TuneConfig(
+        speech=speech, music=music, out=out, seeds=tuple(range(seeds)),
+        space={"loss.emo_lambda": [0, 0.25, 0.5, 1, 2], "loss.margin": [0.2, 0.4, 0.6]},
+        holdout=HoldoutConfig(speakers=("17", "18", "19"), music=0.2),
+        sweep=SweepConfig(test_split="valid", **how),
+    )  # fmt: skip
+
+
+def trials_of(cfg: TuneConfig) -> list[Trial]:
+    return [Trial(one, seed) for one in configurations(cfg, planned_points(cfg)) for seed in cfg.seeds]
+
+
+def bare(cfg: TuneConfig, trials: Sequence[Trial]) -> list[tuple[float, int]]:
+    """Seconds and epochs of each trial, trained alone."""
+    from jobs.trials import material
+    from s2m_ray.train import fit
+    from s2m_ray.trial import one_thread
+
+    one_thread()
+    data, found = material(cfg), []
+    for trial in trials:
+        own = trial.configuration.train
+        started = time.perf_counter()
+        result = fit(
+            data.train_speech, data.train_music, data.valid_speech, data.valid_music, seeds=(trial.seed,),
+            model=own.model, loss=canonical(own.loss), optimisation=own.fit,
+        )  # fmt: skip
+        found.append((time.perf_counter() - started, len(result.history)))
+    return found
+
+
+def measure_bare(cfg: TuneConfig, trials: Sequence[Trial]) -> list[tuple[float, int]]:
+    """The trials shared out over one process a core, as they would be by any sweep."""
+    with ProcessPoolExecutor(CORES, get_context("spawn")) as pool:
+        list(pool.map(bare, [cfg] * CORES, [[]] * CORES))  # imports, stores
+        shares = [trials[core::CORES] for core in range(CORES)]
+        return [one for share in pool.map(bare, [cfg] * CORES, shares) for one in share]
+
+
+def a_trial_a_seed(cfg: TuneConfig, trials: Sequence[Trial]) -> float:
+    """Wall seconds of Ray Tune with a trial a seed, behind the start of Ray."""
+    from ray import tune
+
+    from jobs.session import ray_session
+
+    with ray_session(ResourceConfig()):
+
+        def work(config: dict[str, Any]) -> None:
+            from jobs.trials import material
+            from s2m_ray.trial import one_thread, run_pack
+
+            one_thread()
+            run_pack([trials[config["trial"]]], material(cfg), cfg.out)
+            tune.report({"done": 1})
+
+        with tempfile.TemporaryDirectory() as folder:
+            tuner = tune.Tuner(
+                tune.with_resources(work, {"cpu": 1}), param_space={"trial": tune.grid_search(range(len(trials)))},
+                tune_config=tune.TuneConfig(max_concurrent_trials=CORES, reuse_actors=True),
+                run_config=tune.RunConfig(storage_path=folder, verbose=0),
+            )  # fmt: skip
+            started = time.perf_counter()
+            tuner.fit()
+            return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("speech")
+    parser.add_argument("music")
+    parser.add_argument("--part", type=int, default=6, help="every so many-th trial is measured bare")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="keep the sweep here")
+    parser.add_argument("--pack", type=int, default=0)
+    parser.add_argument("--ways", default="bare,seed,ours")
+    options = parser.parse_args()
+    from jobs import tune
+    from s2m_ray import ledger
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = options.out or Path(folder) / "sweep"
+        cfg = sweep(str(Path(options.speech).absolute()), str(Path(options.music).absolute()), out, options.seeds,
+                    pack=options.pack)  # fmt: skip
+        trials = trials_of(cfg)
+        part = trials[:: options.part]
+        a_epoch = wall = 0.0
+        if "bare" in options.ways:
+            measured = measure_bare(cfg, part)
+            a_epoch = sum(seconds for seconds, _ in measured) / sum(epochs for _, epochs in measured)
+            epochs = sum(epochs for _, epochs in measured) / len(measured)
+            print(f"bare: {len(part)} of {len(trials)} trials, {a_epoch * 1000:.0f} ms an epoch, {epochs:.0f} epochs")
+        if "seed" in options.ways:
+            alone = sweep(cfg.speech, cfg.music, Path(folder) / "alone", options.seeds)
+            (Path(folder) / "alone").mkdir()
+            seconds = a_trial_a_seed(alone, part)
+            own = sum(entry.epochs for entry in ledger.read(Path(folder) / "alone" / "ledger").values())
+            told = f"{seconds * CORES / (own * a_epoch):.2f} of bare" if a_epoch else ""
+            print(f"a trial of Ray Tune a seed: {len(part)} trials in {seconds:.1f} s, start of Ray left out; {told}")
+        if "ours" not in options.ways:
+            return
+        started = time.perf_counter()
+        result = tune.run(cfg)
+        wall = time.perf_counter() - started
+        entries = ledger.read(out / "ledger").values()
+        epochs, busy = sum(e.epochs for e in entries), sum(e.seconds for e in entries)
+        start_up = result.header["start_up_s"]
+        print(f"ours: {len(entries)} trials in {wall:.1f} s, {start_up:.1f} s of it before the first epoch")
+        print(f"      {60 * len(entries) / wall:.1f} trials a minute; workers busy {busy / CORES:.1f} s a core")
+        if a_epoch:
+            limit = epochs * a_epoch / CORES
+            ratio = (wall - start_up) / limit
+            print(
+                f"      limit {limit:.1f} s (sum of bare trainings over {CORES} cores); behind start-up {ratio:.2f}"
+            )
+            sys.exit(ratio > GOAL)
+
+
+if __name__ == "__main__":
+    main()

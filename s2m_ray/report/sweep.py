@@ -1,0 +1,202 @@
+"""What a sweep leaves for people: ``trials.parquet``, ``table.md`` and ``.csv``, ``figures/`` and ``report.html``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from s2m_ray.files import replacing, write_table
+from s2m_ray.markup import csv_table, markdown_table
+from s2m_ray.report import figures
+from s2m_ray.selection import Choice, Gain, Row
+from s2m_ray.sensitivity import variance_shares
+from s2m_ray.space import value_of
+
+MAP_KEYS = ("loss.emo_lambda", "loss.margin")  # of the heat map, where they are searched
+
+
+def write_outputs(
+    out: Path, rows: Sequence[Row], choice: Choice, header: dict[str, Any], keys: Sequence[str]
+) -> dict[str, Any]:
+    """Write everything but ``tune.json``; gives what that says of the choice and of the rows.
+
+    Args:
+        keys: The searched settings.
+    """
+    objective = header["chosen_by"]["metric"]
+    write_table(trials_table(rows, keys), out / "trials.parquet")
+    cells = result_table(rows, choice, keys, objective)
+    _write(out / "table.md", markdown_table(cells))
+    _write(out / "table.csv", csv_table(numbers_table(rows, choice, keys, objective)))
+    done = [row for row in rows if row.metrics]
+    values = np.array([[entry.mean(objective) for entry in row.entries] for row in done], dtype=float)
+    shares = variance_shares([{key: value_of(row.configuration.train, key) for key in keys} for row in done], values)
+    told = {
+        "choice": told_choice(choice, objective),
+        "sensitivity": shares,
+        "rows": [_told(row, keys) for row in rows],
+    }
+    mapped = [key for key in MAP_KEYS if key in keys]
+    mapped += sorted((key for key in keys if key not in mapped), key=lambda key: -shares.get(key, 0.0))
+    drawn = {
+        "heatmap": figures.heat_map(rows, choice, mapped[:2], objective),
+        "parallel": figures.parallel(rows, choice, keys, objective),
+        "curves": figures.curves(choice),
+        "sensitivity": figures.shares(shares),
+    }
+    for name, svg in drawn.items():
+        _write(out / "figures" / f"{name}.svg", svg)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.get_template("sweep.html").render(
+        header=header | told, cells=cells, figures={name: Markup(svg) for name, svg in drawn.items()},
+        choice=choice, sentences=sentences(choice, header, objective), objective=objective,
+        averaged=[figures.short(key) for key in mapped[2:]],
+    )  # fmt: skip
+    _write(out / "report.html", page)
+    return told
+
+
+def trials_table(rows: Sequence[Row], keys: Sequence[str]) -> pa.Table:
+    """One row a trial: its settings, seed, metrics on what one chose by, epochs, seconds."""
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        for entry in row.entries:
+            settings = {key: value_of(row.configuration.train, key) for key in keys}
+            metrics = {name: float(value.mean()) for name, value in entry.values.items()}
+            found.append(
+                {"configuration": entry.key, **settings, "seed": entry.seed, "status": entry.status, **metrics,
+                 "best_epoch": entry.best_epoch, "epochs": entry.epochs, "seconds": entry.seconds}
+            )  # fmt: skip
+    columns = list(dict.fromkeys(name for one in found for name in one))
+    return pa.table({name: [one.get(name) for one in found] for name in columns})
+
+
+def result_table(rows: Sequence[Row], choice: Choice, keys: Sequence[str], objective: str) -> list[list[str]]:
+    """Best first: mean ± deviation over seeds (interval over queries), gain over no regulariser; the floor last."""
+    names = _metrics(rows)
+    cells = [[*(figures.short(key) for key in keys), *names, "gain over no regulariser", "p (Holm)", ""]]
+    for row in rows:
+        line = [figures.text(value_of(row.configuration.train, key)) for key in keys]
+        if row.metrics:
+            line += [_spread(row.metrics[name]) for name in names]
+            line += _gain_cells(row.gain)
+        else:
+            line += [f"{row.status}, {len(row.entries)} seeds"] + [""] * (len(names) + 1)
+        cells.append([*line, _remark(row, choice)])
+    floors = next(row.metrics for row in rows if row.metrics)
+    blank = [""] * (len(keys) - 1)
+    cells.append(["random ranking", *blank, *(f"{floors[name]['floor']:.3f}" for name in names), "", "", ""])
+    return cells
+
+
+def numbers_table(rows: Sequence[Row], choice: Choice, keys: Sequence[str], objective: str) -> list[list[object]]:
+    """The same for programs: every number in a cell of its own."""
+    names = _metrics(rows)
+    parts = ("mean", "std", "ci95_low", "ci95_high", "floor")
+    header = ["configuration", *keys, "status", "seeds", *(f"{name} {part}" for name in names for part in parts)]
+    cells: list[list[object]] = [[*header, f"{objective} gain", "gain_low", "gain_high", "p", "p_holm", "remark"]]
+    for row in rows:
+        line: list[object] = [row.configuration.key, *(value_of(row.configuration.train, key) for key in keys)]
+        line += [row.status, len(row.entries)]
+        for name in names:
+            value = row.metrics.get(name)
+            line += [value["mean"], value["std"], *value["ci95"], value["floor"]] if value else [None] * len(parts)
+        gain = row.gain
+        line += [gain.difference, *gain.interval, gain.p, gain.p_holm] if gain else [None] * 5
+        cells.append([*line, _remark(row, choice)])
+    return cells
+
+
+def told_choice(choice: Choice, objective: str) -> dict[str, Any]:
+    """For the header."""
+    gain = choice.gain
+    return {
+        "winner": {"configuration": choice.winner.configuration.key, **choice.winner.configuration.point},
+        "baseline": {"configuration": choice.baseline.configuration.key, **choice.baseline.configuration.point},
+        "metric": objective,
+        "tied": list(choice.tied),
+        "settled_by": choice.settled_by,
+        "not_told_apart": list(choice.alike),
+        "gain": None if gain is None else _told_gain(gain),
+    }
+
+
+def sentences(choice: Choice, header: Mapping[str, Any], objective: str) -> list[str]:
+    """What was found, in words."""
+    winner, baseline, gain = choice.winner, choice.baseline, choice.gain
+    by, seeds = header["chosen_by"], len(header["seeds"])
+    found = [
+        f"Best by {objective} on {by['split']}: {winner.configuration.name}, {_spread(winner.metrics[objective])} "
+        f"over {seeds} seeds ({by['queries']} queries x {by['gallery']} pieces)."
+    ]
+    if gain is None:
+        found.append("It has no regulariser: none of the others was better.")
+    else:
+        low, high = gain.interval
+        verdict = "The gain is real" if gain.p <= 0.05 and not low <= 0 <= high else "The gain may be chance"
+        found.append(
+            f"{verdict}: {gain.difference:+.3f} over the best without a regulariser ({baseline.configuration.name}), "
+            f"95 % interval {low:+.3f} to {high:+.3f}, p = {gain.p:.3f} by the paired test over {by['unit']}s; both "
+            "were chosen by these very queries, so that it flatters the winner."
+        )
+    if choice.alike:
+        found.append(f"The paired test does not tell {len(choice.alike)} other configurations from the best.")
+    test = header.get("test", {})
+    if "best" in test:
+        values = [f"{name} {_spread(test[name][objective])}" for name in ("best", "baseline")]
+        looks = len(test["touched"])
+        times = "once, by these two" if looks == 1 else f"{looks} times, see tune.json"
+        found.append(f"On {test['split']}: {', '.join(values)}. That split was looked at {times}.")
+    elif "absent" in test:
+        found.append(f"No test: {test['absent']}.")
+    return found
+
+
+def _metrics(rows: Sequence[Row]) -> list[str]:
+    return list(next(row.metrics for row in rows if row.metrics))
+
+
+def _spread(value: Mapping[str, Any]) -> str:
+    low, high = value["ci95"]
+    return f"{value['mean']:.3f} ± {value['std']:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _gain_cells(gain: Gain | None) -> list[str]:
+    if gain is None:
+        return ["", ""]
+    low, high = gain.interval
+    return [f"{gain.difference:+.3f} ({low:+.3f} to {high:+.3f}){' *' if gain.real else ''}", f"{gain.p_holm:.3f}"]
+
+
+def _remark(row: Row, choice: Choice) -> str:
+    key = row.configuration.key
+    names = [name for name, other in (("best", choice.winner), ("baseline", choice.baseline)) if row is other]
+    if key in choice.tied:
+        names.append("tied")
+    elif key in choice.alike:
+        names.append("not told from the best")
+    return ", ".join(names)
+
+
+def _told(row: Row, keys: Sequence[str]) -> dict[str, Any]:
+    settings = {key: value_of(row.configuration.train, key) for key in keys}
+    told = {"configuration": row.configuration.key, **settings, "status": row.status, "metrics": row.metrics}
+    return told | ({"gain": _told_gain(row.gain)} if row.gain else {})
+
+
+def _told_gain(gain: Gain) -> dict[str, Any]:
+    return {
+        "over": gain.reference, "difference": gain.difference, "ci95": list(gain.interval), "p": gain.p,
+        "p_holm": gain.p_holm, "real": gain.real,
+    }  # fmt: skip
+
+
+def _write(path: Path, content: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(content)
