@@ -1,0 +1,41 @@
+"""A submitted command at its start on the cluster: no secrets in its log, and storage that every node sees."""
+
+import atexit
+import json
+import os
+import sys
+from contextlib import ExitStack
+
+from jobs.client import MARK
+from jobs.reach import gaps
+from jobs.session import ray_session
+from s2m_ray.config import ResourceConfig
+from s2m_ray.errors import ConfigError
+from s2m_ray.place import place
+from s2m_ray.redact import Redacted, hider
+
+VARIABLE = "S2M_SUBMITTED"  # set by `s2m submit`: the places that the command reads and writes, as JSON
+
+
+def prepare() -> None:
+    """Redact what this process says, mark its stdout, connect to the cluster, and check the storage.
+
+    The connection stays, so that the command's own session is this one.
+
+    Raises:
+        ConfigError: a node does not see an input, or the folder of an output.
+    """
+    places = json.loads(os.environ.pop(VARIABLE))
+    hide = hider(os.environ)
+    streams = Redacted(sys.stdout, hide, MARK), Redacted(sys.stderr, hide)
+    sys.stdout, sys.stderr = streams  # type: ignore[assignment]
+    session = ExitStack()
+    session.enter_context(ray_session(ResourceConfig(address="auto")))
+    atexit.register(lambda: (session.close(), *(stream.close() for stream in streams)))
+    import ray
+
+    if len({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}) > 1 or places["ask"]:
+        found = gaps([place(p) for p in places["inputs"]], [place(p) for p in places["outputs"]])
+        if found:
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            raise ConfigError(f"{found[0].place}: node {found[0].node}: {found[0].reason}{more}; see `s2m doctor`")
