@@ -378,7 +378,7 @@ def pipeline(
     address: Address = None,
     as_json: Json = False,
 ) -> None:
-    """Do the steps of a file (manifest, embed, train, evaluate, report) as one job; the same command again resumes."""
+    """Do the steps of a file (manifest, embed, train, evaluate, report) in one job; the same command again resumes."""
     from s2m_ray.recipe import read_recipe
 
     recipe = read_recipe(file, out=out, workers=workers, address=address)
@@ -432,7 +432,7 @@ def submitted(words: list[str]) -> tuple[list[str], tuple[Any, ...], tuple[Any, 
     group = typer.main.get_command(app)
     name = words[0]
     inner = group.commands.get(name)  # type: ignore[attr-defined]
-    if inner is None or name in ("submit", "jobs", "doctor"):
+    if inner is None or name in ("submit", "jobs"):
         raise typer.BadParameter(f"'{name}' is no command that can be submitted")
     given = inner.make_context(name, list(words[1:])).params
     if "address" in given and given["address"] is None:
@@ -498,6 +498,38 @@ def jobs_wait(job: JobId, address: Server = "auto") -> None:
     from jobs.submit import follow
 
     raise typer.Exit(follow(Cluster(address), job, out=typer.echo, say=say))
+
+
+@app.command()
+def doctor(
+    address: Annotated[
+        str, typer.Option(help="local: this machine; auto or host:port: every node; http://...: by way of a job.")
+    ] = "local",
+    storage: Annotated[
+        list[str] | None, typer.Option(help="Folder or URI that jobs will use: is it the same on every node?")
+    ] = None,
+    shared: Annotated[list[Path] | None, typer.Option(help="With http://...: as for `s2m submit`.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what this machine or a cluster can do, and what to mend; exit code 2 if something does not work."""
+    if "://" in address:
+        words = ["doctor", "--address", "auto", *(f"--storage={place}" for place in storage or ())]
+        submit(words, address=address, shared=shared, as_json=as_json)
+    from jobs.doctor import run, worst
+    from s2m_ray.diagnosis import as_dicts
+    from s2m_ray.place import place
+
+    found = run(address, [place(text) for text in storage or ()])
+    rows = [["node", "check", "", "found", "fix"]]
+    for node, findings in found.items():
+        for finding in findings:
+            rows.append([node, finding.name, finding.state, finding.found, finding.fix])
+            node = ""
+    give(
+        as_json, {"state": worst(found), "nodes": {node: as_dicts(each) for node, each in found.items()}}, table(rows)
+    )
+    if worst(found) == "fail":
+        raise typer.Exit(EXIT_INPUT)
 
 
 @contextmanager

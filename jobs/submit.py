@@ -68,9 +68,9 @@ def run(request: Request, address: str, *, out: Say, say: Say, wait: bool = True
         refuse_secrets(word, "command")
     for place in (*request.inputs, *request.outputs):
         refuse_secrets(place.uri if isinstance(place, Remote) else str(place), "command")
+    _require_there(request.inputs, request.shared)
     if address != "local":
         return _run(request, Cluster(address), env, out, say, wait=wait, own=False)
-    _require_there(request.inputs, ())
     if not wait:
         raise ConfigError("--no-wait: a cluster of --address local ends with this command")
     with own_head() as url:
@@ -86,7 +86,6 @@ def _run(
     hosts = set() if own else set(cluster.node_hosts())  # nothing: the server did not tell
     if not own and not (hosts and hosts <= own_addresses()):
         require_shared((*request.inputs, *request.outputs), request.shared, cluster.url)
-    _require_there(request.inputs, request.shared)
     job_id = _submit(request, cluster, env)
     say(f"job {job_id} at {cluster.url}")
     if not wait:

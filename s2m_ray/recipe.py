@@ -112,7 +112,9 @@ def read_recipe(
 
 def _refuse_relative(values: Mapping[str, Any], file: Path) -> None:
     tables = {"": values, "train.": values.get("train", {}), "evaluate.": values.get("evaluate", {})}
-    tables |= {f"{step}.{side}.": table for step in ("manifest", "embed") for side, table in _sides(values, step, file)}
+    tables |= {
+        f"{step}.{side}.": table for step in ("manifest", "embed") for side, table in _sides(values, step, file)
+    }
     for prefix, table in tables.items():
         for key in ("out", "root", "manifest", "speech", "music", "speech_text", "model"):
             value = table.get(key) if isinstance(table, Mapping) else None

@@ -61,7 +61,7 @@ def refuse_secrets(text: str, where: str) -> None:
 
 
 def hider(environment: Mapping[str, str]) -> Callable[[str], str]:
-    """Function that puts names of secret variables in the place of their values, and takes credentials out of URIs."""
+    """Function that puts a secret variable's name in the place of its value, and takes credentials out of URIs."""
     secrets = {
         value: name
         for name, value in environment.items()
