@@ -75,7 +75,7 @@ def within(seconds: float, what: str, function: Callable[[], T]) -> T:
         raise ConfigError(f"{what}: no answer within {seconds:g} s; is the cluster's head alive?") from None
     if not is_good:
         raise answer
-    return answer  # type: ignore[no-any-return]
+    return answer
 
 
 class Cluster:

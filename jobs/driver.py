@@ -28,10 +28,12 @@ def prepare() -> None:
     places = json.loads(os.environ.pop(VARIABLE))
     hide = hider(os.environ)
     streams = Redacted(sys.stdout, hide, MARK), Redacted(sys.stderr, hide)
-    sys.stdout, sys.stderr = streams  # type: ignore[assignment]
+    sys.stdout, sys.stderr = streams
     session = ExitStack()
     session.enter_context(ray_session(ResourceConfig(address="auto")))
-    atexit.register(lambda: (session.close(), *(stream.close() for stream in streams)))
+    for stream in streams:
+        atexit.register(stream.close)
+    atexit.register(session.close)  # the last one is called first
     import ray
 
     if len({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}) > 1 or places["ask"]:

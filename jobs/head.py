@@ -18,7 +18,10 @@ START_S = 60.0  # measured: 5 to 12 s on two cores
 END_S = 8.0
 ENVIRONMENT = "S2M_HEAD"  # in every process of such a cluster: those below a killed one live on, and are found by it
 # The head ends with the process that started it, however that ends: prctl(PR_SET_PDEATHSIG, SIGTERM) outlives exec
-TIED = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+TIED = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
 
 
 @contextmanager
@@ -113,7 +116,7 @@ def _is_zombie(entry: Path) -> bool:
 def _forget_token() -> None:
     """Ray reads the token once a process."""
     if "ray" in sys.modules:
-        from ray._raylet import AuthenticationTokenLoader, Config
+        from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
         AuthenticationTokenLoader.instance().reset_cache()
         Config.initialize("")

@@ -6,19 +6,20 @@ the only hand-over, so a step may also be done by its own command, in any order 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jobs import embed, evaluate, report, train
 from jobs.session import ray_session
-from s2m_ray.config import to_dict
+from s2m_ray.config import EmbedConfig, EvalConfig, TrainConfig, to_dict
 from s2m_ray.datasets import import_corpus
 from s2m_ray.errors import ConfigError
 from s2m_ray.files import claim
 from s2m_ray.manifest import write_manifest
 from s2m_ray.place import Place
 from s2m_ray.progress import Progress, Silent
-from s2m_ray.recipe import Recipe
+from s2m_ray.recipe import Listing, Recipe
 
 
 @dataclass
@@ -63,15 +64,15 @@ def steps(recipe: Recipe) -> Iterator[Step]:
     """The steps of a recipe in their order."""
     for side, listing in recipe.manifest.items():
         target = recipe.manifest_path(side)
-        yield Step(f"manifest {side}", target, lambda *_, m=listing, t=target: _manifest(m, t))
+        yield Step(f"manifest {side}", target, partial(_manifest, listing, target))
     for side, config in recipe.embed.items():
-        yield Step(f"embed {side}", config.out, lambda progress, result, c=config: _embed(c, progress, result))
+        yield Step(f"embed {side}", config.out, partial(_embed, config))
     if recipe.train:
-        yield Step("train", recipe.train.out, lambda progress, _, c=recipe.train: _train(c, progress))
+        yield Step("train", recipe.train.out, partial(_train, recipe.train))
     if recipe.evaluate:
-        yield Step("evaluate", recipe.evaluate.out, lambda _, result, c=recipe.evaluate: _evaluate(c, result))
+        yield Step("evaluate", recipe.evaluate.out, partial(_evaluate, recipe.evaluate))
     if recipe.report:
-        yield Step("report", recipe.out / "report.html", lambda _, result: _report(recipe.out, result))
+        yield Step("report", recipe.out / "report.html", partial(_report, recipe.out))
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
@@ -89,28 +90,28 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _manifest(listing: Any, target: Path) -> dict[str, Any]:
+def _manifest(listing: Listing, target: Path, _: Progress, __: PipelineResult) -> dict[str, Any]:
     """Kept if it is there: the stores hold its checksum, and a corpus is not listed anew behind their back."""
     if not target.exists():
         write_manifest(import_corpus(listing.corpus, listing.root, **listing.options), target)
     return {"manifest": str(target)}
 
 
-def _embed(config: Any, progress: Progress, result: PipelineResult) -> dict[str, Any]:
+def _embed(config: EmbedConfig, progress: Progress, result: PipelineResult) -> dict[str, Any]:
     done = embed.run(config, progress)
     result.over_limit |= done.over_limit
     return {"embedded_now": done.embedded_now, "items": done.header["items"], "rejected": done.header["rejected"]}
 
 
-def _train(config: Any, progress: Progress) -> dict[str, Any]:
+def _train(config: TrainConfig, progress: Progress, _: PipelineResult) -> dict[str, Any]:
     return {"trained_now": list(train.run(config, progress).trained_now)}
 
 
-def _evaluate(config: Any, result: PipelineResult) -> dict[str, Any]:
+def _evaluate(config: EvalConfig, _: Progress, result: PipelineResult) -> dict[str, Any]:
     result.evaluation = evaluate.run(config)
     return {name: value["mean"] for name, value in result.evaluation["metrics"].items()}
 
 
-def _report(out: Path, result: PipelineResult) -> dict[str, Any]:
+def _report(out: Path, _: Progress, result: PipelineResult) -> dict[str, Any]:
     result.report = report.run(out / "evaluations", out / "report.html")
     return {"report": str(result.report)}

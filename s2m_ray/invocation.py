@@ -32,11 +32,11 @@ def places(command: str, given: Mapping[str, Any]) -> tuple[tuple[Place, ...], t
         )
         return read, tuple(value for value in found.values() if value not in read), ()
     cls = COMMANDS[command]
-    types = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
+    types = {f.name: str(f.type) for f in fields(cls)}
     options = {key: value for key, value in given.items() if key in types and value is not None and key != "seeds"}
     if command == "plan":
         options["out"] = Path("unused")
-    config = load(cls, given["config"], given["settings"] or (), **options)
+    config: Any = load(cls, given["config"], given["settings"] or (), **options)
     named = {name: getattr(config, name) for name, kind in types.items() if "Path" in kind or "Place" in kind}
     named = {name: value for name, value in named.items() if value is not None and str(value) != "unused"}
     for name, value in named.items():

@@ -168,7 +168,7 @@ def _step(
 
 def _absolute(cls: type, key: str, value: Any) -> Any:
     """A path relative to where the pipeline was started would be another one on a worker."""
-    types = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
+    types = {f.name: str(f.type) for f in fields(cls)}
     is_path = isinstance(value, str) and any(name in types.get(key, "") for name in ("Path", "Place"))
     if not is_path:
         return value

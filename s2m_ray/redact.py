@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TextIO
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from s2m_ray.errors import ConfigError
 from s2m_ray.place import S3_OPTIONS, masked
@@ -17,6 +17,7 @@ ALLOWED = re.compile(
     r"|HF_HUB_OFFLINE|HF_ENDPOINT|TRANSFORMERS_OFFLINE|TORCH_HOME|OMP_NUM_THREADS|OMP_WAIT_POLICY|NCCL_[A-Z0-9_]+"
     r"|CUBLAS_WORKSPACE_CONFIG|PYTORCH_CUDA_ALLOC_CONF|TZ|LANG|LC_ALL"
 )
+URI = re.compile(r"[\w+.-]+://(?P<user>[^/@\s]*@|[^/@:\s]+:[^@\s]+@)?")  # keys may have slashes that are not escaped
 SHORTEST = 6  # shorter values would hide ordinary words of a log
 
 
@@ -47,11 +48,12 @@ def refuse_secrets(text: str, where: str) -> None:
     Raises:
         ConfigError: the URI has a user, or an option of its query that is no ordinary one.
     """
-    if "://" not in text:
+    found = URI.search(text)
+    if not found:
         return
-    parts = urlsplit(text[re.search(r"[\w+.-]+://", text).start() :])  # type: ignore[union-attr]
-    unknown = [key for key, _ in parse_qsl(parts.query) if key not in S3_OPTIONS and key != "retry_limit_seconds"]
-    if "@" in parts.netloc or unknown:
+    query = parse_qsl(text.partition("?")[2])
+    unknown = [key for key, _ in query if key not in S3_OPTIONS and key != "retry_limit_seconds"]
+    if found["user"] or unknown:
         what = f"option '{unknown[0]}'" if unknown else "a user"
         raise ConfigError(
             f"{where}: {masked(text)} was given with {what}; commands can be read by everybody on the cluster, so "
