@@ -172,8 +172,8 @@ class Cluster:
         """The log so far."""
         return self._ask(f"logs of {job_id}", lambda: self._client.get_job_logs(job_id))
 
-    def node_hosts(self) -> list[str]:
-        """Addresses of the living nodes, or nothing where the server does not tell."""
+    def nodes(self) -> list[str]:
+        """Address of each living node, or nothing where the server does not tell."""
         import requests
         from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
 
@@ -181,7 +181,7 @@ class Cluster:
         with suppress(requests.exceptions.RequestException, ValueError, KeyError, TypeError):
             answer = requests.get(url, timeout=ANSWER_S, headers=get_auth_headers_if_auth_enabled({}))
             rows = answer.json()["data"]["result"]["result"]
-            return sorted({row["node_ip"] for row in rows if row["state"] == "ALIVE"})
+            return sorted(row["node_ip"] for row in rows if row["state"] == "ALIVE")
         return []
 
     def follow(self, job_id: str) -> Iterator[str]:

@@ -151,7 +151,7 @@ def _await_free(resources: ResourceConfig, *, wanted: int, least: int) -> int:
                 f", {least} x {resources.gpus_per_worker:g} GPU" if resources.gpus_per_worker else ""
             )
             raise Interrupted(
-                f"resources: the cluster has {cpus:g} CPUs and {gpus:g} GPUs free, {need} needed; others "
-                "have the rest (see `s2m jobs list`): try again later, or wait longer with --set resources.wait_s=3600"
+                f"resources: the cluster has {cpus:g} CPUs and {gpus:g} GPUs free, {need} needed; "
+                "others have the rest (see `s2m jobs list`): try again later, or wait longer with --set resources.wait_s=3600"
             )
         time.sleep(POLL_S)

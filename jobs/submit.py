@@ -83,7 +83,7 @@ def _run(
 ) -> tuple[str, int]:
     for warning in cluster.warnings:
         say(f"warning: {warning}")
-    hosts = set() if own else set(cluster.node_hosts())  # nothing: the server did not tell
+    hosts = set() if own else set(cluster.nodes())  # nothing: the server did not tell
     if not own and not (hosts and hosts <= own_addresses()):
         require_shared((*request.inputs, *request.outputs), request.shared, cluster.url)
     job_id = _submit(request, cluster, env)

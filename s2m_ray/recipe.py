@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from s2m_ray.config import EmbedConfig, EvalConfig, ResourceConfig, TrainConfig, from_values
 from s2m_ray.datasets import CORPORA
 from s2m_ray.errors import ConfigError
-from s2m_ray.place import Place, place
+from s2m_ray.place import Place, Remote, place
 
 SIDES = ("speech", "music")
 MANIFEST_KEYS = ("corpus", "root", "modality", "split", "name", "columns")
@@ -45,11 +45,11 @@ class Recipe:
         """What must be there before the first step."""
         made = {self.manifest_path(side) for side in self.manifest} | {config.out for config in self.embed.values()}
         made |= {self.train.out} if self.train else set()
-        needed: list[Place | None] = [listing.root for listing in self.manifest.values()]
+        needed: list[Any] = [listing.root for listing in self.manifest.values()]
         needed += [config.manifest for config in self.embed.values()]
         for config in (self.train, self.evaluate):
             needed += [getattr(config, name, None) for name in ("speech", "music", "speech_text", "model")]
-        return tuple(dict.fromkeys(path for path in needed if path is not None and path not in made))
+        return tuple(dict.fromkeys(path for path in needed if isinstance(path, (Path, Remote)) and path not in made))
 
     def manifest_path(self, side: str) -> Path:
         """File of a manifest that the pipeline makes."""
