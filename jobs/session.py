@@ -152,6 +152,6 @@ def _await_free(resources: ResourceConfig, *, wanted: int, least: int) -> int:
             )
             raise Interrupted(
                 f"resources: the cluster has {cpus:g} CPUs and {gpus:g} GPUs free, {need} needed; "
-                "others have the rest (see `s2m jobs list`): try again later, or wait longer with --set resources.wait_s=3600"
+                "others have the rest (see `s2m jobs list`): try again later, or set resources.wait_s=3600"
             )
         time.sleep(POLL_S)
