@@ -58,6 +58,7 @@ bench: setup
 	$(BIN)/python benchmarks/embed_memory.py $(DATA)
 	$(BIN)/python benchmarks/embed_scaling.py
 	$(BIN)/python benchmarks/evaluate_rate.py
+	$(BIN)/python benchmarks/submit_overhead.py
 
 clean:
 	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis
