@@ -500,6 +500,10 @@ def jobs_wait(job: JobId, address: Server = "auto") -> None:
     raise typer.Exit(follow(Cluster(address), job, out=typer.echo, say=say))
 
 
+def _absolute(text: str) -> str:
+    return text if "://" in text else str(Path(text).absolute())
+
+
 @app.command()
 def doctor(
     address: Annotated[
@@ -513,7 +517,7 @@ def doctor(
 ) -> None:
     """Tell what this machine or a cluster can do, and what to mend; exit code 2 if something does not work."""
     if "://" in address:
-        words = ["doctor", "--address", "auto", *(f"--storage={place}" for place in storage or ())]
+        words = ["doctor", "--address", "auto", *(f"--storage={_absolute(text)}" for text in storage or ())]
         submit(words, address=address, shared=shared, as_json=as_json)
     from jobs.doctor import run, worst
     from s2m_ray.diagnosis import as_dicts

@@ -18,7 +18,6 @@ ANSWER_S = 8.0  # for a question; a head in another continent answers in one
 PORT = 8265  # Ray's own for its dashboard
 LOOK_S = 2.0  # between questions for a job's state while its log is followed
 LOST_S = 25.0  # without an answer: the cluster is gone
-MARK = "\x1e"  # before a line of a job's log that the command wrote to stdout; "record separator"
 CHATTER = ("Running entrypoint for job ",)  # Ray's own lines in a job's log
 EXIT_INTERRUPTED = 75
 TOKEN_HELP = (

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.client import MARK, Cluster, exit_code, is_chatter
+from jobs.client import Cluster, exit_code, is_chatter
 from jobs.driver import VARIABLE
 from jobs.head import own_head
 from s2m_ray.errors import ConfigError, Interrupted, S2MError
 from s2m_ray.files import versions
 from s2m_ray.package import write_package
 from s2m_ray.place import Place, Remote
-from s2m_ray.redact import chosen, refuse_secrets
+from s2m_ray.redact import MARK, chosen, refuse_secrets
 
 STOP_S = 30  # between the signal and the end; embedding drains in 25 s
 SUBMIT_S = 20.0  # and a second more for each MiB: 8 Mbit/s

@@ -17,6 +17,7 @@ ALLOWED = re.compile(
     r"|HF_HUB_OFFLINE|HF_ENDPOINT|TRANSFORMERS_OFFLINE|TORCH_HOME|OMP_NUM_THREADS|OMP_WAIT_POLICY|NCCL_[A-Z0-9_]+"
     r"|CUBLAS_WORKSPACE_CONFIG|PYTORCH_CUDA_ALLOC_CONF|TZ|LANG|LC_ALL"
 )
+MARK = "\x1e"  # before a line of a job's log that the command wrote to stdout; "record separator"
 URI = re.compile(r"[\w+.-]+://(?P<user>[^/@\s]*@|[^/@:\s]+:[^@\s]+@)?")  # keys may have slashes that are not escaped
 SHORTEST = 6  # shorter values would hide ordinary words of a log
 

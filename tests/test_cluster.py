@@ -141,10 +141,10 @@ def outcome(run: Path) -> dict:
     return {"figures": figures, "ranks": ranks, "stores": stores}
 
 
-def job_of(cluster: TestCluster, number: int = 0) -> dict:
+def jobs_of(cluster: TestCluster) -> list[dict]:
     listed = cluster.s2m("jobs", "list", "--address", cluster.url, "--json")
     assert listed.returncode == 0, listed.err
-    return json.loads(listed.out)["jobs"][number]
+    return json.loads(listed.out)["jobs"]
 
 
 def wait_until(condition, process: subprocess.Popen, seconds: float = 120) -> None:
@@ -162,12 +162,12 @@ def test_a_pipeline_whose_node_dies_and_which_is_stopped_ends_as_an_undisturbed_
     recipe = write_recipe(tmp_path / "p.toml", corpus, run)
     extra = cluster.add_node(2)
     cluster.wait_for_nodes(3)
-    first = cluster.submit("pipeline", recipe, "--workers", "3", "--json", wait=False)
+    first = cluster.submit("pipeline", recipe, "--json", wait=False)
     wait_until(lambda: len(list(run.glob("stores/speech/part-*"))) >= 2, first)
     assert not (run / "stores" / "speech" / "store.json").exists()  # in the middle of it
     cluster.kill_node(extra)
     wait_until(lambda: len(list(run.glob("stores/music/part-*"))) >= 2, first)
-    job = job_of(cluster)
+    job = jobs_of(cluster)[0]
     assert job["status"] == "RUNNING"
     stopped = cluster.s2m("jobs", "stop", job["job"], "--address", cluster.url)
     assert stopped.returncode == 0
@@ -193,7 +193,7 @@ def test_exit_codes_and_streams_are_those_of_the_command(cluster, corpus, tmp_pa
     assert done.returncode == 3, done.err
     assert json.loads(done.out)["rejected"] == 1  # alone on stdout
     assert "1 rejects, --max-rejects is 1%" in done.err
-    job = job_of(cluster)
+    job = jobs_of(cluster)[0]
     assert (job["status"], job["exit_code"]) == ("FAILED", 3)
     logs = cluster.s2m("jobs", "logs", job["job"], "--address", cluster.url)
     assert (logs.returncode, logs.out) == (0, done.out)
@@ -212,15 +212,24 @@ def test_no_free_resources_are_said_in_time_and_work_begins_once_they_are(cluste
     gpu = cluster.submit(*words, "--set", "resources.gpus_per_worker=1")
     assert gpu.returncode == 2
     assert "GPU" in gpu.err
-    holder = cluster.submit("embed", corpus / "music.parquet", "--out", tmp_path / "music", wait=False)
+    uris = pq.read_table(corpus / "music.parquet").column("uri").to_pylist()
+    (tmp_path / "long.csv").write_text(
+        "item_id,uri\n" + "".join(f"{number},{uris[number % len(uris)]}\n" for number in range(400))
+    )
+    holder = cluster.submit("embed", tmp_path / "long.csv", "--out", tmp_path / "music", wait=False)
     wait_until(lambda: list((tmp_path / "music").glob("part-*")), holder)
     started = time.monotonic()
     refused = cluster.submit(*words, "--set", "resources.wait_s=2")
     assert refused.returncode == 75, refused.err
     assert "CPUs and 0 GPUs free" in refused.err
     assert time.monotonic() - started < 30
-    holder.communicate(timeout=200)
-    assert holder.returncode == 0
+    running = next(job for job in jobs_of(cluster) if job["status"] == "RUNNING")
+    assert cluster.s2m("jobs", "stop", running["job"], "--address", cluster.url).returncode == 0
+    _, said = holder.communicate(timeout=60)
+    assert holder.returncode == 75, said
+    last = cluster.submit(*words, "--json")
+    assert last.returncode == 0, last.err
+    assert json.loads(last.out)["items"] == 24
 
 
 def test_a_strangers_token(cluster, corpus, tmp_path):
@@ -243,6 +252,9 @@ def test_a_node_with_another_disk_is_found_before_the_work_begins(cluster, corpu
     script = tmp_path / "elsewhere.sh"
     script.write_text(ELSEWHERE.format(link=link, subnet=subnet, private=private))
     node = cluster.add_node(1, "unshare", "--net", "--mount", "bash", str(script), ip=f"{subnet}.2")
+    own = os.readlink("/proc/self/ns/net")
+    while os.readlink(f"/proc/{node.pid}/ns/net") == own:
+        time.sleep(0.02)
     subprocess.run(
         ["ip", "link", "add", link, "type", "veth", "peer", "name", f"{link}b", "netns", str(node.pid)], check=True
     )
