@@ -252,8 +252,8 @@ def test_a_node_with_another_disk_is_found_before_the_work_begins(cluster, corpu
     script = tmp_path / "elsewhere.sh"
     script.write_text(ELSEWHERE.format(link=link, subnet=subnet, private=private))
     node = cluster.add_node(1, "unshare", "--net", "--mount", "bash", str(script), ip=f"{subnet}.2")
-    own = os.readlink("/proc/self/ns/net")
-    while os.readlink(f"/proc/{node.pid}/ns/net") == own:
+    own = Path("/proc/self/ns/net").readlink()
+    while Path(f"/proc/{node.pid}/ns/net").readlink() == own:
         time.sleep(0.02)
     subprocess.run(
         ["ip", "link", "add", link, "type", "veth", "peer", "name", f"{link}b", "netns", str(node.pid)], check=True
