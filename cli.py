@@ -427,7 +427,7 @@ def submit(
 
 def submitted(words: list[str]) -> tuple[list[str], tuple[Any, ...], tuple[Any, ...], tuple[Path, ...]]:
     """A command line checked as if it ran here: its words, the places that it reads and writes, its TOML files."""
-    from s2m_ray.invocation import places
+    from s2m_ray.invocation import places, settled
 
     group = typer.main.get_command(app)
     name = words[0]
@@ -437,7 +437,7 @@ def submitted(words: list[str]) -> tuple[list[str], tuple[Any, ...], tuple[Any, 
     given = inner.make_context(name, list(words[1:])).params
     if "address" in given and given["address"] is None:
         words = [*words, "--address", "auto"]
-    return (words, *places(name, given))
+    return (settled(words, given), *places(name, given))
 
 
 jobs_app = typer.Typer(help="List the jobs of a cluster, read their logs, stop them, wait for them.")

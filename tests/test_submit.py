@@ -211,6 +211,15 @@ def test_what_a_command_reads_and_writes(tmp_path, corpus):
     assert (outputs, files) == ((tmp_path / "run",), (recipe,))
 
 
+def test_an_encoder_in_a_file_here_is_named_by_its_whole_path(tmp_path, corpus, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.ckpt").touch()
+    for option in (["--encoder", "music-tagging:net.ckpt"], ["--encoder=music-tagging:net.ckpt"]):
+        words, inputs, _, _ = cli.submitted(["embed", f"{corpus}/music.parquet", "--out", "s3://b/s", *option])
+        assert " ".join(words[4:]).replace("=", " ").startswith(f"--encoder music-tagging:{tmp_path}/net.ckpt")
+        assert tmp_path / "net.ckpt" in inputs
+
+
 def test_relative_paths_in_a_file_that_travels_are_refused(tmp_path, corpus):
     recipe = write_recipe(tmp_path / "p.toml", corpus, Path("runs/first"))
     with pytest.raises(ConfigError, match="out=runs/first: expected an absolute path"):
