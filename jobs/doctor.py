@@ -9,7 +9,7 @@ from typing import Any
 from jobs.reach import Gap, gaps, on_every_node
 from jobs.session import ray_session
 from s2m_ray.config import ResourceConfig
-from s2m_ray.diagnosis import Finding, diagnose
+from s2m_ray.diagnosis import Finding, State, diagnose
 from s2m_ray.errors import S2MError
 from s2m_ray.files import versions
 from s2m_ray.place import Place
@@ -93,7 +93,7 @@ def _clocks() -> list[Finding]:
     if not skews:
         return [Finding("clocks", "fail", "no node answers", "are its processes alive?")]
     node, skew = max(skews.items(), key=lambda item: item[1])
-    state = "fail" if skew > SKEW_FAIL_S else "warn" if skew > SKEW_WARN_S else "ok"
+    state: State = "fail" if skew > SKEW_FAIL_S else "warn" if skew > SKEW_WARN_S else "ok"
     text = (
         f"{len(skews)} nodes agree within {max(took, skew):.1f} s" if state == "ok" else f"{node}: {skew:.1f} s off"
     )

@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -64,10 +65,15 @@ def _command(folder: Path, cpus: int) -> list[str]:
     tied = ["-c", TIED] if sys.platform == "linux" else []
     return [
         sys.executable, *tied, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats",
-        f"--num-cpus={cpus}", "--node-ip-address=127.0.0.1", "--port=0", "--ray-client-server-port=0",
+        f"--num-cpus={cpus}", "--node-ip-address=127.0.0.1", "--port=0", f"--ray-client-server-port={_free_port()}",
         "--include-dashboard=true", "--dashboard-host=127.0.0.1", "--dashboard-port=0",
         "--dashboard-agent-listen-port=0", f"--temp-dir={folder}", "--log-style=record", "--log-color=false",
     ]  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def _url(head: subprocess.Popen[bytes], folder: Path) -> str:
@@ -79,7 +85,7 @@ def _url(head: subprocess.Popen[bytes], folder: Path) -> str:
             return text.partition("RAY_API_SERVER_ADDRESS='")[2].partition("'")[0]
         time.sleep(0.1)
     last = " ".join(log.read_text(errors="replace").split())[-300:]
-    raise S2MError(f"--address local: Ray did not start within {START_S:g} s: {last}")
+    raise S2MError(f"--address local: no Ray started within {START_S:g} s; its last words: {last}")
 
 
 def _end(head: subprocess.Popen[bytes], folder: Path) -> None:
