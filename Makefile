@@ -69,6 +69,7 @@ bench: setup
 	$(BIN)/python benchmarks/evaluate_rate.py
 	$(BIN)/python benchmarks/train_rate.py
 	$(BIN)/python benchmarks/parity_curve.py
+	$(BIN)/python benchmarks/submit_overhead.py
 
 clean:
 	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -56,6 +56,7 @@ class ResourceConfig:
     cpus_per_worker: float = 0.0  # 0 = one; for a worker of `embed` with a GPU an equal share of all, to decode with
     gpus_per_worker: float = 0.0  # a worker without a share sees no GPU
     batch_s: float = 120.0  # audio-seconds decoded at once by a worker: bounds its memory
+    wait_s: float = 15.0  # for CPUs and GPUs of a cluster that other jobs have
     device: Literal["auto", "cpu", "cuda"] = "auto"  # that `evaluate` searches on; auto: all GPUs that there are
     snapshot_s: float = 30.0  # of `train`: after an epoch, if the last snapshot is older; a kill costs so much
 
@@ -64,6 +65,7 @@ class ResourceConfig:
         _check(self.cpus_per_worker >= 0, "resources.cpus_per_worker", self.cpus_per_worker, "0 (automatic) or more")
         _check(self.gpus_per_worker >= 0, "resources.gpus_per_worker", self.gpus_per_worker, "0 or more")
         _check(0 < self.batch_s < float("inf"), "resources.batch_s", self.batch_s, "a value above 0, and finite")
+        _check(self.wait_s >= 0, "resources.wait_s", self.wait_s, "0 or more")
         _check(self.device in ("auto", "cpu", "cuda"), "resources.device", self.device, "auto, cpu or cuda")
         _check(self.snapshot_s >= 0, "resources.snapshot_s", self.snapshot_s, "0 (after each epoch) or more")
 
@@ -401,12 +403,24 @@ def load(cls: type[T], file: Path | None = None, settings: Sequence[str] = (), *
     for key, value in options.items():
         if value is not None:
             _put(values, key.split("__"), value)
-    _refuse_unknown(cls, values, str(file) if file else "configuration", "")
+    return from_values(cls, values, str(file) if file else "configuration")
+
+
+def from_values(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Build ``cls`` from the values of a table.
+
+    Raises:
+        ConfigError: unknown key (with the nearest known one), wrong type or a value out of range.
+    """
+    _refuse_unknown(cls, values, where, "")
     types = get_type_hints(cls)
-    for key, value in values.items():
-        if isinstance(value, str) and Remote in get_args(types[key]):
-            values[key] = place(value)  # as a Path, s3://bucket would lose a slash
-    return _build(cls, values)
+    # as a Path, s3://bucket would lose a slash
+    uris = {
+        key: place(value)
+        for key, value in values.items()
+        if isinstance(value, str) and Remote in get_args(types[key])
+    }
+    return _build(cls, {**values, **uris})
 
 
 def read_toml(file: Path) -> dict[str, Any]:
