@@ -1,6 +1,7 @@
 """The job server of a Ray cluster: reached, asked and followed, and never waited for without end."""
 
 import asyncio
+import logging
 import os
 import queue
 import threading
@@ -92,7 +93,10 @@ class Cluster:
         self.has_authentication = self._asks_for_token()
         from ray.job_submission import JobSubmissionClient
 
+        logging.getLogger("ray.dashboard").setLevel(logging.ERROR)  # it tells of each package
         self._client = self._ask("connect", lambda: JobSubmissionClient(self.url), 2 * ANSWER_S)
+        if self.has_authentication:
+            self.jobs()  # with the token, which the question for a version does not need
 
     def _asks_for_token(self) -> bool:
         """Whether the server refuses to talk to strangers; warns where that, or the way to it, is open."""
@@ -205,7 +209,7 @@ class Cluster:
             try:
                 has_ended = self.job(job_id).status.is_terminal()
                 if has_ended:
-                    yield from self.logs(job_id)[seen:].splitlines(keepends=True)
+                    yield from lines_of(self.logs(job_id)[seen:])
                     return
                 answered = time.monotonic()
             except ConfigError as error:
@@ -236,6 +240,12 @@ class Cluster:
 
         threading.Thread(target=run, daemon=True).start()
         return lines
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines with their ends; not ``splitlines``, which takes ``MARK`` for the end of one."""
+    *whole, rest = text.split("\n")
+    return [f"{line}\n" for line in whole] + ([rest] if rest else [])
 
 
 def exit_code(job: Any) -> int:
