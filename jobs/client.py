@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import jobs.session  # noqa: F401 - the settings that must stand before Ray is imported
+from jobs import token
 from s2m_ray.errors import ConfigError, Interrupted
 from s2m_ray.place import masked
 
@@ -21,9 +21,6 @@ LOOK_S = 2.0  # between questions for a job's state while its log is followed
 LOST_S = 25.0  # without an answer: the cluster is gone
 CHATTER = ("Running entrypoint for job ",)  # Ray's own lines in a job's log
 EXIT_INTERRUPTED = 75
-TOKEN_HELP = (
-    "put the cluster's token into RAY_AUTH_TOKEN, or the path of a file with it (mode 600) into RAY_AUTH_TOKEN_PATH"
-)
 T = TypeVar("T")
 
 
@@ -89,7 +86,7 @@ class Cluster:
         """
         self.url = api_url(address)
         self.warnings: list[str] = []
-        _use_token()
+        token.use()
         self.has_authentication = self._asks_for_token()
         from ray.job_submission import JobSubmissionClient
 
@@ -134,8 +131,8 @@ class Cluster:
         try:
             return within(seconds, f"{self.url}: {what}", function)
         except AuthenticationError:
-            has = "another than the cluster's" if _has_token() else "missing"
-            raise ConfigError(f"{self.url}: the cluster asks for a token, and yours is {has}; {TOKEN_HELP}") from None
+            has = "another than the cluster's" if token.is_here() else "missing"
+            raise ConfigError(f"{self.url}: the cluster asks for a token, and yours is {has}; {token.HELP}") from None
         except (ConnectionError, OSError) as error:
             raise ConfigError(f"{self.url}: {what}: {_line(error)}") from None
         except RuntimeError as error:
@@ -260,17 +257,6 @@ def exit_code(job: Any) -> int:
 def is_chatter(line: str) -> bool:
     """Whether a line of a log is Ray's own that says nothing of the command."""
     return line.startswith(CHATTER) or line.endswith("Runtime env is setting up.\n")
-
-
-def _use_token() -> None:
-    """Where this machine has a token, it is used: Ray's own client sends none unless told to."""
-    if "RAY_AUTH_MODE" not in os.environ and _has_token():
-        os.environ["RAY_AUTH_MODE"] = "token"
-
-
-def _has_token() -> bool:
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
-    return bool(os.environ.get("RAY_AUTH_TOKEN")) or Path(path).is_file()
 
 
 def _line(error: BaseException) -> str:

@@ -12,9 +12,8 @@ from job_server import JobServer, serving
 from pocket import pocket_corpus
 
 import cli
-from jobs import client
+from jobs import client, token
 from jobs.client import Cluster
-from jobs.head import _forget_token
 from jobs.submit import Request, follow, run
 from s2m_ray.errors import ConfigError, Interrupted
 
@@ -30,10 +29,10 @@ def without_token(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # undone by monkeypatch, whatever a test makes of it
     monkeypatch.delenv("RAY_AUTH_MODE")
     monkeypatch.chdir(tmp_path)
-    _forget_token()
+    token.look_again()
     yield
     monkeypatch.undo()
-    _forget_token()
+    token.look_again()
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +89,13 @@ def test_with_its_token_and_without(corpus, monkeypatch, tmp_path):
             submit(server, corpus)
         (tmp_path / "token").write_text(TOKEN)
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
-        _forget_token()
+        token.look_again()
         code, _, said = submit(server, corpus)
         assert code == 0
         assert not any("warning" in line for line in said)
         assert TOKEN not in json.dumps(server.requests)
         monkeypatch.setenv("RAY_AUTH_TOKEN", "f" * 64)
-        _forget_token()
+        token.look_again()
         with pytest.raises(ConfigError, match="yours is another than the cluster's"):
             submit(server, corpus)
 
