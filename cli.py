@@ -730,12 +730,12 @@ def jobs_logs(
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the job ends.")] = False,
 ) -> None:
     """Print the log of a job: what it wrote to stdout on stdout, all else on stderr."""
-    from jobs.client import Cluster
+    from jobs.client import Cluster, lines_of
     from jobs.submit import show
 
     cluster = Cluster(address)
     cluster.job(job)
-    lines = cluster.follow(job) if follow else iter(cluster.logs(job).splitlines(keepends=True))
+    lines = cluster.follow(job) if follow else iter(lines_of(cluster.logs(job)))
     for line in lines:
         show(line, out=typer.echo, say=say)
 

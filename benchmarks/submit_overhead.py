@@ -42,15 +42,17 @@ def first_item_s(words: list[str], store: Path) -> tuple[float, float]:
     """Seconds until the store has its first shard, and until the command has ended."""
     shutil.rmtree(store, ignore_errors=True)
     started = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cli", *words], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    log = store.with_name("log")
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli", *words], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=said,
+            stderr=said,
+        )  # fmt: skip
     while not list(store.glob("part-*")):
-        assert process.poll() is None, words
+        assert process.poll() is None, log.read_text()
         time.sleep(0.02)
     first = time.monotonic() - started
-    assert process.wait() == 0
+    assert process.wait() == 0, log.read_text()
     return first, time.monotonic() - started
 
 

@@ -1,16 +1,17 @@
 """The job server of a Ray cluster: reached, asked and followed, and never waited for without end."""
 
 import asyncio
+import logging
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import jobs.session  # noqa: F401 - the settings that must stand before Ray is imported
+from jobs import token
 from s2m_ray.errors import ConfigError, Interrupted
 from s2m_ray.place import masked
 
@@ -20,9 +21,6 @@ LOOK_S = 2.0  # between questions for a job's state while its log is followed
 LOST_S = 25.0  # without an answer: the cluster is gone
 CHATTER = ("Running entrypoint for job ",)  # Ray's own lines in a job's log
 EXIT_INTERRUPTED = 75
-TOKEN_HELP = (
-    "put the cluster's token into RAY_AUTH_TOKEN, or the path of a file with it (mode 600) into RAY_AUTH_TOKEN_PATH"
-)
 T = TypeVar("T")
 
 
@@ -88,11 +86,14 @@ class Cluster:
         """
         self.url = api_url(address)
         self.warnings: list[str] = []
-        _use_token()
+        token.use()
         self.has_authentication = self._asks_for_token()
         from ray.job_submission import JobSubmissionClient
 
+        logging.getLogger("ray.dashboard").setLevel(logging.ERROR)  # it tells of each package
         self._client = self._ask("connect", lambda: JobSubmissionClient(self.url), 2 * ANSWER_S)
+        if self.has_authentication:
+            self.jobs()  # with the token, which the question for a version does not need
 
     def _asks_for_token(self) -> bool:
         """Whether the server refuses to talk to strangers; warns where that, or the way to it, is open."""
@@ -130,8 +131,8 @@ class Cluster:
         try:
             return within(seconds, f"{self.url}: {what}", function)
         except AuthenticationError:
-            has = "another than the cluster's" if _has_token() else "missing"
-            raise ConfigError(f"{self.url}: the cluster asks for a token, and yours is {has}; {TOKEN_HELP}") from None
+            has = "another than the cluster's" if token.is_here() else "missing"
+            raise ConfigError(f"{self.url}: the cluster asks for a token, and yours is {has}; {token.HELP}") from None
         except (ConnectionError, OSError) as error:
             raise ConfigError(f"{self.url}: {what}: {_line(error)}") from None
         except RuntimeError as error:
@@ -205,7 +206,7 @@ class Cluster:
             try:
                 has_ended = self.job(job_id).status.is_terminal()
                 if has_ended:
-                    yield from self.logs(job_id)[seen:].splitlines(keepends=True)
+                    yield from lines_of(self.logs(job_id)[seen:])
                     return
                 answered = time.monotonic()
             except ConfigError as error:
@@ -238,6 +239,12 @@ class Cluster:
         return lines
 
 
+def lines_of(text: str) -> list[str]:
+    """Lines with their ends; not ``splitlines``, which takes ``MARK`` for the end of one."""
+    *whole, rest = text.split("\n")
+    return [f"{line}\n" for line in whole] + ([rest] if rest else [])
+
+
 def exit_code(job: Any) -> int:
     """What the command would have ended with here: its own code, or 75 where it was stopped or its node died."""
     if job.status == "SUCCEEDED":
@@ -250,17 +257,6 @@ def exit_code(job: Any) -> int:
 def is_chatter(line: str) -> bool:
     """Whether a line of a log is Ray's own that says nothing of the command."""
     return line.startswith(CHATTER) or line.endswith("Runtime env is setting up.\n")
-
-
-def _use_token() -> None:
-    """Where this machine has a token, it is used: Ray's own client sends none unless told to."""
-    if "RAY_AUTH_MODE" not in os.environ and _has_token():
-        os.environ["RAY_AUTH_MODE"] = "token"
-
-
-def _has_token() -> bool:
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
-    return bool(os.environ.get("RAY_AUTH_TOKEN")) or Path(path).is_file()
 
 
 def _line(error: BaseException) -> str:

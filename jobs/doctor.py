@@ -3,9 +3,9 @@
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from jobs import token
 from jobs.reach import Gap, gaps, on_every_node
 from jobs.session import ray_session
 from s2m_ray.config import ResourceConfig
@@ -68,7 +68,7 @@ def _token() -> Finding:
 
     if not is_token_auth_enabled():
         return Finding("token", "fail", "anybody who reaches Ray's ports can run code on the nodes", TOKEN_FIX)
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    path = token.path()
     if not os.environ.get("RAY_AUTH_TOKEN") and path.is_file() and path.stat().st_mode & 0o077:
         return Finding("token", "warn", f"on, but others can read {path}", f"chmod 600 {path}")
     return Finding("token", "ok", "on")

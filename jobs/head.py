@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from jobs import token
 from s2m_ray.errors import S2MError
 
 START_S = 60.0  # measured: 5 to 12 s on two cores
@@ -36,14 +37,14 @@ def own_head(cpus: int = 0) -> Iterator[str]:
         cpus: Logical CPUs; 0: this machine's, at least 4, as in a local session.
     """
     folder = Path(tempfile.mkdtemp(prefix="s2m-", dir="/tmp"))  # short: it holds sockets, whose paths are limited
-    token = folder / "token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
+    secret = folder / "token"
+    secret.touch(mode=0o600)
+    secret.write_text(secrets.token_hex(32))
     kept = dict(os.environ)
     os.environ.pop("RAY_AUTH_TOKEN", None)  # it would win over the file
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token), RAY_USAGE_STATS_ENABLED="0")
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(secret), RAY_USAGE_STATS_ENABLED="0")
     os.environ.pop("RAY_ADDRESS", None)
-    _forget_token()
+    token.look_again()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # a job's `python` is this one
     head = subprocess.Popen(
         _command(folder, cpus or max(4, os.cpu_count() or 1)), start_new_session=True, stdin=subprocess.DEVNULL,
@@ -56,7 +57,7 @@ def own_head(cpus: int = 0) -> Iterator[str]:
         _end(head, folder)
         os.environ.clear()
         os.environ.update(kept)
-        _forget_token()
+        token.look_again()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -117,12 +118,3 @@ def members(folder: Path) -> Iterator[int]:
 
 def _is_zombie(entry: Path) -> bool:
     return (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
-
-
-def _forget_token() -> None:
-    """Ray reads the token once a process."""
-    if "ray" in sys.modules:
-        from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
-
-        AuthenticationTokenLoader.instance().reset_cache()
-        Config.initialize("")
