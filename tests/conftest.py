@@ -14,7 +14,7 @@ jaxtyping.install_import_hook(
     [
         "s2m_ray.metrics", "s2m_ray.losses", "s2m_ray.sampling", "s2m_ray.model", "s2m_ray.pooling",
         "s2m_ray.audio", "s2m_ray.index", "s2m_ray.stats", "s2m_ray.emotion", "s2m_ray.relevance",
-        "s2m_ray.original", "s2m_ray.records",
+        "s2m_ray.original", "s2m_ray.records", "s2m_ray.label_maps", "s2m_ray.datasets.noise",
     ],
     "beartype.beartype",
 )  # fmt: skip
