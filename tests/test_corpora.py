@@ -10,8 +10,10 @@ import soundfile
 import tiny_corpora
 from tiny_corpora import BUILDERS, put
 
-from cli import app, exit_codes
+from cli import exit_codes
+from jobs.manifest import run
 from s2m_ray.audio import decode
+from s2m_ray.config import ManifestConfig
 from s2m_ray.datasets import CORPORA, import_corpus, noise
 from s2m_ray.datasets.audioset import AUDIOSET
 from s2m_ray.errors import ManifestError
@@ -362,11 +364,9 @@ def test_a_broken_tree_is_one_line_and_exit_code_2(tmp_path, capsys, corpus, nam
         text = (where / name).read_text()
         assert old in text
         (where / name).write_text(text.replace(old, new))
-    call = ["manifest", corpus, str(root), "--out", str(tmp_path / "m.csv")]
-    for option, value in GENERAL.get(corpus, {}).items():
-        call += [f"--{option}", value]
-    with pytest.raises(SystemExit) as ended, exit_codes():
-        app(call, standalone_mode=False)
+    cfg = ManifestConfig(corpus=corpus, root=root, out=tmp_path / "m.csv", **GENERAL.get(corpus, {}))
+    with pytest.raises(SystemExit) as ended, exit_codes():  # what the command line does with an error
+        run(cfg)
     said = capsys.readouterr()
     assert ended.value.code == 2
     assert said.out == ""
