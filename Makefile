@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 DATA ?= ../shared/data
 OUT ?= out
 
-.PHONY: setup quickstart real test test-slow lint format bench clean
+.PHONY: setup quickstart real sweep test test-slow lint format bench clean
 
 setup: $(VENV)/.complete
 
@@ -41,6 +41,11 @@ real: setup
 	$(BIN)/s2m table $(OUT)/real/evaluations
 	$(BIN)/s2m report $(OUT)/real/evaluations --out $(OUT)/real/report.html
 
+# The sweep of the README, on the stores of `make real`; valid is looked at once, by the winner and the baseline
+sweep: setup
+	$(BIN)/s2m tune --speech $(OUT)/real/stores/ravdess --music $(OUT)/real/stores/vgmidi --out $(OUT)/real/sweep \
+	  --emo-lambda 0,0.25,0.5,1,2 --margin 0.2,0.4,0.6 --holdout-speakers 17,18,19 --holdout-music 0.2 --test-split valid
+
 test: setup
 	$(BIN)/python -m pytest -m 'not slow'
 
@@ -70,6 +75,8 @@ bench: setup
 	$(BIN)/python benchmarks/train_rate.py
 	$(BIN)/python benchmarks/parity_curve.py
 	$(BIN)/python benchmarks/submit_overhead.py
+	test ! -d $(OUT)/real/stores || \
+	  $(BIN)/python benchmarks/tune_rate.py $(OUT)/real/stores/ravdess $(OUT)/real/stores/vgmidi
 
 clean:
 	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis
