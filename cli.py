@@ -692,7 +692,7 @@ def submitted(words: list[str]) -> tuple[list[str], tuple[Any, ...], tuple[Any, 
     group = typer.main.get_command(app)
     name = words[0]
     inner = group.commands.get(name)  # type: ignore[attr-defined]
-    if inner is None or name in ("submit", "jobs"):
+    if inner is None or name in ("submit", "jobs", "plan"):  # a plan measures one machine, in its own /tmp
         raise typer.BadParameter(f"'{name}' is no command that can be submitted")
     given = inner.make_context(name, list(words[1:])).params
     if "address" in given and given["address"] is None:

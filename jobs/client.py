@@ -114,6 +114,10 @@ class Cluster:
                 f"dashboard (port {PORT})? Behind a firewall, forward the port: ssh -L {PORT}:127.0.0.1:{PORT} HEAD"
             ) from None
         if answer.status_code in (401, 403):
+            if not self.url.startswith(("https://", "http://127.", "http://localhost", "http://[::1]")):
+                self.warnings.append(
+                    f"{self.url}: the token travels unencrypted; forward the port by ssh, or use https"
+                )
             return True
         if answer.status_code != 200 or not answer.headers.get("Content-Type", "").startswith("application/json"):
             raise ConfigError(

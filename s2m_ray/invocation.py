@@ -12,7 +12,7 @@ from s2m_ray.errors import ConfigError
 from s2m_ray.place import Place, place
 from s2m_ray.recipe import read_recipe
 
-COMMANDS: dict[str, type] = {"embed": EmbedConfig, "plan": EmbedConfig, "train": TrainConfig, "evaluate": EvalConfig}
+COMMANDS: dict[str, type] = {"embed": EmbedConfig, "train": TrainConfig, "evaluate": EvalConfig}
 PLACES = ("manifest", "speech", "music", "speech_text", "out")  # words of a command that may be URIs
 WRITTEN = {"report": ("out",), "synth": ("directory",)}  # of all others `out`
 
@@ -28,7 +28,7 @@ def places(command: str, given: Mapping[str, Any]) -> tuple[tuple[Place, ...], t
         return recipe.inputs, (recipe.out,), (given["file"],)
     found = list(_of_words(given))
     if command in COMMANDS:
-        found += _of_settings(COMMANDS[command], given, unused="out" if command == "plan" else "")
+        found += _of_settings(COMMANDS[command], given)
     written = WRITTEN.get(command, ("out",))
     files = (given["config"],) if given.get("config") else ()
     inputs = tuple(value for name, value in found if name not in written)
@@ -52,16 +52,14 @@ def _of_words(given: Mapping[str, Any]) -> Iterator[tuple[str, Place]]:
                 yield name, place(each)
 
 
-def _of_settings(cls: type, given: Mapping[str, Any], unused: str) -> Iterator[tuple[str, Place]]:
+def _of_settings(cls: type, given: Mapping[str, Any]) -> Iterator[tuple[str, Place]]:
     """Paths of ``--config`` and ``--set``, which cannot be made absolute on the way."""
     types = {f.name: str(f.type) for f in fields(cls)}
     options = {key: value for key, value in given.items() if key in types and value is not None and key != "seeds"}
-    if unused:
-        options[unused] = Path("unused")
     config: Any = load(cls, given["config"], given["settings"] or (), **options)
     for name, kind in types.items():
         value = getattr(config, name)
-        if given.get(name) is not None or name == unused or value is None or not ("Path" in kind or "Place" in kind):
+        if given.get(name) is not None or value is None or not ("Path" in kind or "Place" in kind):
             continue
         if isinstance(value, Path) and not value.is_absolute():
             raise ConfigError(f"{name}={value}: expected an absolute path; a job runs in a folder of its own")

@@ -106,6 +106,7 @@ def test_a_server_that_is_no_ray(corpus, tmp_path, stranger):
         ),
         (("pipeline", "none.toml"), "none.toml: no such pipeline file"),
         (("paint", "x"), "'paint' is no command that can be submitted"),
+        (("plan", "{m}"), "'plan' is no command that can be submitted"),
         (("submit", "embed"), "'submit' is no command that can be submitted"),
     ],
 )
