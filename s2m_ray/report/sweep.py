@@ -143,8 +143,8 @@ def sentences(choice: Choice, header: Mapping[str, Any], objective: str) -> list
         verdict = "The gain is real" if gain.p <= 0.05 and not low <= 0 <= high else "The gain may be chance"
         found.append(
             f"{verdict}: {gain.difference:+.3f} over the best without a regulariser ({baseline.configuration.name}), "
-            f"95 % interval {low:+.3f} to {high:+.3f}, p = {gain.p:.3f} by the paired test over {NOUNS[by['unit']]}; both "
-            "were chosen by these very queries, so that it flatters the winner."
+            f"95 % interval {low:+.3f} to {high:+.3f}, p = {gain.p:.3f} by the paired test over "
+            f"{NOUNS[by['unit']]}; both were chosen by these very queries, so that it flatters the winner."
         )
     if choice.alike:
         found.append(f"The paired test does not tell {len(choice.alike)} other configurations from the best.")
