@@ -62,6 +62,7 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
+	$(BIN)/python benchmarks/manifest_rate.py
 	$(BIN)/python benchmarks/spectral_yardstick.py $(DATA)
 	$(BIN)/python benchmarks/encoder_rate.py $(DATA)
 	$(BIN)/python benchmarks/text_rate.py $(DATA)
@@ -73,6 +74,7 @@ bench: setup
 	$(BIN)/python benchmarks/evaluate_rate.py
 	$(BIN)/python benchmarks/train_rate.py
 	$(BIN)/python benchmarks/parity_curve.py
+	$(BIN)/python benchmarks/submit_overhead.py
 	test ! -d $(OUT)/real/stores || \
 	  $(BIN)/python benchmarks/tune_rate.py $(OUT)/real/stores/ravdess $(OUT)/real/stores/vgmidi
 

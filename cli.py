@@ -120,35 +120,107 @@ def synth(
 
 @app.command()
 def manifest(
-    corpus: Annotated[str, typer.Argument(help="ravdess, vgmidi, folder or table.")],
-    root: Annotated[Path, typer.Argument(help="The corpus's folder; for 'table' its CSV, JSONL or Parquet.")],
-    out: Annotated[Path, typer.Option(help="Manifest to write: .parquet, .csv or .jsonl.")],
-    modality: Annotated[str | None, typer.Option(help="folder, table: speech or music.")] = None,
-    split: Annotated[str | None, typer.Option(help="folder, table: split of rows without one.")] = None,
-    name: Annotated[str | None, typer.Option(help="folder, table: name of the corpus.")] = None,
-    columns: Annotated[str | None, typer.Option(help="table: column map, ours=theirs,...")] = None,
+    corpus: Annotated[
+        str | None,
+        typer.Argument(
+            help="ravdess, iemocap, hikia, emodb, emofilm, isear, alm, audioset, vgmidi, 4q, ch818; or folder, "
+            "table, huggingface, webdataset. --list tells the layouts."
+        ),
+    ] = None,
+    root: Annotated[
+        str | None, typer.Argument(help="The corpus's folder, or the table; a path or a URI (s3://, gs://).")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Manifest to write: .parquet, .csv or .jsonl; a path or a URI.")
+    ] = None,
+    probe: Annotated[
+        bool | None, typer.Option("--probe", help="Look into every file: length, rate, channels, checksum, tags.")
+    ] = None,
+    check: Annotated[str | None, typer.Option(metavar="FILE", help="Check this manifest; no corpus then.")] = None,
+    show_list: Annotated[
+        bool, typer.Option("--list", help="List the corpora, their layouts, splits, leaks.")
+    ] = False,
+    modality: Annotated[str | None, typer.Option(help="General corpora: speech, music or text.")] = None,
+    split: Annotated[str | None, typer.Option(help="General corpora: split of rows without one.")] = None,
+    name: Annotated[str | None, typer.Option(help="General corpora: name of the corpus.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="table, huggingface, webdataset: column map, ours=theirs,...")
+    ] = None,
+    classes: Annotated[str | None, typer.Option(help="ravdess: 8 or 7; iemocap: 6 or 4.")] = None,
+    fold: Annotated[str | None, typer.Option(help="hikia: speaker of the test split.")] = None,
+    language: Annotated[str | None, typer.Option(help="emofilm: en, es or it.")] = None,
+    noise: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="audioset: noise clips, written there if need be.")
+    ] = None,
+    noise_clips: Annotated[str | None, typer.Option(help="audioset: how many, TRAIN,EVAL (5348,60).")] = None,
+    extract: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="huggingface: where to write audio of Arrow or Parquet files."),
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Your own labels and their coordinates: TOML or CSV.")] = None,
+    missing: Annotated[str | None, typer.Option(help="Files of an index that are not there: refuse or skip.")] = None,
+    parity: Annotated[
+        bool | None, typer.Option("--parity", help="The original's splits with all their leaks.")
+    ] = None,
+    leak: Annotated[list[str] | None, typer.Option(help="One leak of the original, by its name in --list.")] = None,
+    allow_leaks: Annotated[
+        bool | None, typer.Option("--allow-leaks", help="Take splits that share items, speakers or audio.")
+    ] = None,
+    drop_duplicates: Annotated[
+        bool | None, typer.Option("--drop-duplicates", help="--probe: of files with the same sound keep the first.")
+    ] = None,
+    max_rejects: Annotated[
+        str | None, typer.Option(help="--probe: more rejects than this (a count, or 1%) is exit code 3.")
+    ] = None,
+    workers: Workers = None,
+    address: Address = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """List a corpus on disk as a manifest."""
-    from collections import Counter
+    """List a corpus or a library as a manifest, with its splits; or check a manifest. --probe resumes."""
+    if show_list:
+        from s2m_ray.datasets import CORPORA
 
-    from s2m_ray.datasets import import_corpus
-    from s2m_ray.manifest import write_manifest
+        found = list(CORPORA.values())
+        rows = [["corpus", "layout", "splits", "--leak"]]
+        rows += [[c.name, c.layout, c.splits, ", ".join(c.leaks) or "-"] for c in found]
+        told = [f"{c.name} --leak {name}: {text}" for c in found for name, text in c.leaks.items()]
+        known = [{"name": c.name, "layout": c.layout, "splits": c.splits, "leaks": dict(c.leaks)} for c in found]
+        return give(as_json, {"corpora": known}, "\n".join([table(rows), "", *told]))
+    from s2m_ray.config import ManifestConfig, load
 
-    given = {"modality": modality, "split": split, "corpus": name, "columns": columns}
-    items = import_corpus(corpus, root, **{key: value for key, value in given.items() if value is not None})
-    write_manifest(items, out)
-    splits, emotions = items["split"].to_pylist(), items["emotion"].to_pylist()
-    counts = {
-        "items": items.num_rows,
-        "splits": Counter(map(str, splits)),
-        "emotions": Counter(map(str, emotions)),
-    }
-    rows = [["split", "items", "emotions"]]
-    for part in sorted(set(map(str, splits))):
-        tags = Counter(str(e) for e, s in zip(emotions, splits, strict=True) if str(s) == part)
-        rows.append([part, str(tags.total()), ", ".join(f"{tag} {tags[tag]}" for tag in sorted(tags))])
-    give(as_json, {"manifest": out, **counts}, f"{table(rows)}\n{out}: {items.num_rows} items")
+    cfg = load(
+        ManifestConfig, config, settings or (), corpus=corpus, root=root, out=out, probe=probe, check=check,
+        modality=modality, split=split, name=name, columns=columns, classes=classes, fold=fold, language=language,
+        noise_folder=noise, noise_clips=noise_clips, extract=extract, labels=labels, missing=missing, parity=parity,
+        leaks=tuple(leak) if leak else None, allow_leaks=allow_leaks, drop_duplicates=drop_duplicates,
+        max_rejects=max_rejects, resources__workers=workers, resources__address=address,
+    )  # fmt: skip
+    from jobs.manifest import run
+    from s2m_ray.progress import Display
+
+    with Display() as progress:
+        result = run(cfg, progress)
+    where = cfg.out or cfg.check
+    if result.resumed:
+        say(f"{where}: resumed, {result.resumed} shards were probed already")
+    for note in (*result.notes, *(f"splits leak, as asked for: {leak}" for leak in result.leaks)):
+        say(f"{where}: {note}")
+    if result.duplicates:
+        say(f"{where}: {result.duplicates} files sound as an earlier one does{', dropped' * cfg.drop_duplicates}")
+    rejected = sum(result.rejects.values())
+    if rejected:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(result.rejects.items()))
+        say(f"{where}: {rejected} files left out ({reasons})" + (f", see {result.rejects_file}" if cfg.out else ""))
+    values = {
+        "manifest": where, **result.summary.to_dict(), "rejected": rejected, "reject_reasons": result.rejects,
+        "duplicates": result.duplicates, "leaks": [str(found) for found in result.leaks], "notes": result.notes,
+    }  # fmt: skip
+    give(as_json, values, f"{table(result.summary.rows())}\n{where}: {result.summary.items.total()} items")
+    if result.over_limit:
+        say(f"{where}: {rejected} rejects, --max-rejects is {cfg.max_rejects}")
+        raise typer.Exit(EXIT_REJECTS)
 
 
 @app.command()
@@ -558,6 +630,172 @@ def report(
     give(as_json, {"report": page}, f"{page}: {page.stat().st_size / 1e6:.1f} MB")
 
 
+@app.command()
+def pipeline(
+    file: Annotated[Path, typer.Argument(help="TOML file with a table for each step.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for everything; instead of the file's `out`.")] = None,
+    workers: Workers = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Do the steps of a file (manifest, embed, train, evaluate, report) in one job; again, it resumes."""
+    from s2m_ray.recipe import read_recipe
+
+    recipe = read_recipe(file, out=out, workers=workers, address=address)
+    from jobs.pipeline import run
+    from s2m_ray.progress import Display
+
+    with Display() as progress:
+        result = run(recipe, progress)
+    lines = [f"{name}: {json.dumps(values)}" for name, values in result.steps.items()]
+    if result.evaluation:
+        lines += ["", metrics_table({"model": result.evaluation})]
+    values = {"out": result.out, "steps": result.steps, "evaluation": result.evaluation, "report": result.report}
+    give(as_json, values, "\n".join(lines))
+    if result.over_limit:
+        say(f"{result.out}: more rejects than max_rejects allows; see {result.out}/stores/*/rejects-*.parquet")
+        raise typer.Exit(EXIT_REJECTS)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def submit(
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND ...", help="An s2m command with its options.")],
+    address: Annotated[
+        str, typer.Option(help="URL of a job server, auto, or local for a cluster that ends with the command.")
+    ] = "auto",
+    shared: Annotated[
+        list[Path] | None, typer.Option(help="Folder that all nodes have under this path; or S2M_SHARED.")
+    ] = None,
+    env: Annotated[list[str] | None, typer.Option(help="Variable that goes along, by its name; no secrets.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job and end with its code.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Run a command as a job of a Ray cluster: upload the working tree, follow the log, end with its exit code."""
+    from jobs.submit import Request, run, shared_roots
+
+    words = [*command, *(["--json"] if as_json and wait else [])]
+    roots = (*shared_roots(os.environ.get("S2M_SHARED", "")), *(path.absolute() for path in shared or ()))
+    words, inputs, outputs, files = submitted(words)
+    request = Request(
+        tuple(words), inputs=inputs, outputs=outputs, settings=files, env=tuple(env or ()), shared=roots
+    )  # fmt: skip
+    job_id, code = run(request, address, out=typer.echo, say=say, wait=wait)
+    if not wait:
+        give(as_json, {"job": job_id}, job_id)
+    raise typer.Exit(code)
+
+
+def submitted(words: list[str]) -> tuple[list[str], tuple[Any, ...], tuple[Any, ...], tuple[Path, ...]]:
+    """A command line checked as if it ran here: its words, the places that it reads and writes, its TOML files."""
+    from s2m_ray.invocation import places, settled
+
+    group = typer.main.get_command(app)
+    name = words[0]
+    inner = group.commands.get(name)  # type: ignore[attr-defined]
+    if inner is None or name in ("submit", "jobs", "plan"):  # a plan measures one machine, in its own /tmp
+        raise typer.BadParameter(f"'{name}' is no command that can be submitted")
+    given = inner.make_context(name, list(words[1:])).params
+    if "address" in given and given["address"] is None:
+        words = [*words, "--address", "auto"]
+    return (settled(words, given), *places(name, given))
+
+
+jobs_app = typer.Typer(help="List the jobs of a cluster, read their logs, stop them, wait for them.")
+app.add_typer(jobs_app, name="jobs")
+Server = Annotated[str, typer.Option("--address", help="URL of the cluster's job server, or auto.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `s2m submit` and `s2m jobs list` say it.")]
+
+
+@jobs_app.command("list")
+def jobs_list(address: Server = "auto", as_json: Json = False) -> None:
+    """List the jobs of a cluster, newest first."""
+    from datetime import datetime
+
+    from jobs.client import Cluster
+    from jobs.submit import describe
+
+    found = [describe(job) for job in Cluster(address).jobs()]
+    rows = [["job", "status", "exit", "started", "command"]]
+    for job in found:
+        code = "" if job["exit_code"] is None else str(job["exit_code"])
+        started = datetime.fromtimestamp(job["started"]).isoformat(" ", "seconds") if job["started"] else "-"
+        rows.append([job["job"], job["status"], code, started, job["command"]])
+    give(as_json, {"jobs": found}, table(rows))
+
+
+@jobs_app.command("logs")
+def jobs_logs(
+    job: JobId,
+    address: Server = "auto",
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the job ends.")] = False,
+) -> None:
+    """Print the log of a job: what it wrote to stdout on stdout, all else on stderr."""
+    from jobs.client import Cluster, lines_of
+    from jobs.submit import show
+
+    cluster = Cluster(address)
+    cluster.job(job)
+    lines = cluster.follow(job) if follow else iter(lines_of(cluster.logs(job)))
+    for line in lines:
+        show(line, out=typer.echo, say=say)
+
+
+@jobs_app.command("stop")
+def jobs_stop(job: JobId, address: Server = "auto", as_json: Json = False) -> None:
+    """Ask a job to stop; it writes what it has done, and the same command submitted again goes on."""
+    from jobs.client import Cluster
+
+    cluster = Cluster(address)
+    was_running = cluster.stop(job)
+    text = "is stopping" if was_running else f"had ended already: {cluster.job(job).status.value}"
+    give(as_json, {"job": job, "stopping": was_running}, f"{job} {text}")
+
+
+@jobs_app.command("wait")
+def jobs_wait(job: JobId, address: Server = "auto") -> None:
+    """Follow a job to its end, and end with its exit code."""
+    from jobs.client import Cluster
+    from jobs.submit import follow
+
+    raise typer.Exit(follow(Cluster(address), job, out=typer.echo, say=say))
+
+
+def _absolute(text: str) -> str:
+    return text if "://" in text else str(Path(text).absolute())
+
+
+@app.command()
+def doctor(
+    address: Annotated[
+        str, typer.Option(help="local: this machine; auto or host:port: every node; http://...: by way of a job.")
+    ] = "local",
+    storage: Annotated[
+        list[str] | None, typer.Option(help="Folder or URI that jobs will use: is it the same on every node?")
+    ] = None,
+    shared: Annotated[list[Path] | None, typer.Option(help="With http://...: as for `s2m submit`.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what this machine or a cluster can do, and what to mend; exit code 2 if something does not work."""
+    if "://" in address:
+        words = ["doctor", "--address", "auto", *(f"--storage={_absolute(text)}" for text in storage or ())]
+        submit(words, address=address, shared=shared, as_json=as_json)
+    from jobs.doctor import run, worst
+    from s2m_ray.diagnosis import as_dicts
+    from s2m_ray.place import place
+
+    found = run(address, [place(text) for text in storage or ()])
+    rows = [["node", "check", "", "found", "fix"]]
+    for node, findings in found.items():
+        for finding in findings:
+            rows.append([node, finding.name, finding.state, finding.found, finding.fix])
+            node = ""
+    give(
+        as_json, {"state": worst(found), "nodes": {node: as_dicts(each) for node, each in found.items()}}, table(rows)
+    )
+    if worst(found) == "fail":
+        raise typer.Exit(EXIT_INPUT)
+
+
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Errors of the user become one line on stderr and exit code 2, an interruption exit code 75."""
@@ -592,6 +830,10 @@ def exit_codes() -> Iterator[None]:
 def main() -> None:
     """Entry point of ``s2m``."""
     with exit_codes():
+        if "S2M_SUBMITTED" in os.environ:
+            from jobs.driver import prepare
+
+            prepare()
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         if code == TYPER_INTERRUPTED:
             raise KeyboardInterrupt

@@ -6,13 +6,14 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from s2m_ray.config import ResourceConfig
-from s2m_ray.errors import ConfigError
+from s2m_ray.errors import ConfigError, Interrupted
 
 # Before Ray is imported: quiet, no usage reports, and training reports that are read at once (by default Ray Train
 # looks every 2 s, and each report waits for it).
@@ -24,6 +25,9 @@ os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
+
+SETTLE_S = 3.0  # until what an earlier step held is free again
+POLL_S = 0.25
 
 
 @contextmanager
@@ -122,4 +126,32 @@ def plan_workers(resources: ResourceConfig, *, at_most: int) -> int:
                 f"{least * resources.gpus_per_worker:g} GPUs, but the cluster has {gpus:g}"
             )
     wanted = resources.workers or (os.cpu_count() or 1 if resources.address == "local" else fits)
-    return max(1, min(wanted, fits, at_most))
+    wanted = max(1, min(wanted, fits, at_most))
+    return wanted if resources.address == "local" else _await_free(resources, wanted=wanted, least=least)
+
+
+def _await_free(resources: ResourceConfig, *, wanted: int, least: int) -> int:
+    """How many of the wanted workers a shared cluster has room for, once it has any for the least.
+
+    Raises:
+        Interrupted: after ``resources.wait_s`` it has not; a pool of actors would wait without end, and say nothing.
+    """
+    started = time.monotonic()
+    while True:
+        free = ray.available_resources()
+        cpus, gpus = free.get("CPU", 0.0), free.get("GPU", 0.0)
+        room = int((cpus - 1) // resources.cpus)
+        if resources.gpus_per_worker:
+            room = min(room, int(gpus // resources.gpus_per_worker))
+        waited_s = time.monotonic() - started
+        if room >= wanted or (room >= least and waited_s > min(SETTLE_S, resources.wait_s)):
+            return max(least, min(wanted, room))
+        if waited_s > resources.wait_s:
+            need = f"{least} x {resources.cpus:g} CPU + 1" + (
+                f", {least} x {resources.gpus_per_worker:g} GPU" if resources.gpus_per_worker else ""
+            )
+            raise Interrupted(
+                f"resources: the cluster has {cpus:g} CPUs and {gpus:g} GPUs free, {need} needed; "
+                "others have the rest (see `s2m jobs list`): try again later, or set resources.wait_s=3600"
+            )
+        time.sleep(POLL_S)

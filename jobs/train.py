@@ -17,6 +17,7 @@ from s2m_ray.errors import CheckpointError, S2MError
 from s2m_ray.files import claim, read_json
 from s2m_ray.leakage import write_record
 from s2m_ray.progress import Progress, Silent
+from s2m_ray.relevance import own_points
 from s2m_ray.snapshot import Keeper, Snapshot, epochs_done, read_snapshots
 from s2m_ray.speech import read_speech
 from s2m_ray.store import Store, read_store
@@ -102,7 +103,7 @@ def word_vectors(cfg: TrainConfig, splits: Splits) -> Words | None:
     if not cfg.loss.has_tags:
         return None
     names = word_names(splits[0], splits[1], splits[2])
-    return read_words(cfg.words, names) if cfg.words else built_in(names)
+    return read_words(cfg.words, names) if cfg.words else built_in(names, own_points(*splits[:3]))
 
 
 def describe(store: Store) -> dict[str, Any]:

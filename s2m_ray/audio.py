@@ -15,6 +15,7 @@ from numpy import ndarray
 from s2m_ray import ffmpeg
 from s2m_ray.container import missing_end
 from s2m_ray.errors import DecodeError, StoreError
+from s2m_ray.member import outer_of
 from s2m_ray.mp3 import with_length
 from s2m_ray.place import Remote, masked
 
@@ -68,7 +69,7 @@ def decode_with(
     Raises:
         DecodeError: as :func:`decode`.
     """
-    with _open(uri) as source:
+    with open_audio(uri) as source:
         try:
             decoder, native, rate = _read_native(source, start_s, end_s, max_s)
         except DecodeError as error:
@@ -88,6 +89,39 @@ def decode_with(
     return decoder, soxr.resample(mono, rate, sample_rate, quality="HQ") if rate != sample_rate else mono
 
 
+def describe(stream: Any) -> tuple[float | None, int, int, dict[str, str]]:
+    """Seconds (None: only decoding would tell), rate, channels and tags of an open file, by its header.
+
+    Raises:
+        DecodeError: ``not_audio``, ``truncated`` or ``no_samples``, as far as the header shows it.
+    """
+    try:
+        file = soundfile.SoundFile(with_length(stream))
+    except TypeError:
+        raise DecodeError("not_audio: a name ending in .raw means samples without a header") from None
+    except soundfile.LibsndfileError as error:
+        stream.seek(0)
+        if missing := missing_end(stream):
+            raise DecodeError(f"truncated: {missing}") from None
+        try:
+            return ffmpeg.describe(stream)
+        except ffmpeg.UnknownFormatError as unknown:
+            found = f"{_said(error)}; {_looks_like(stream)} (tried: soundfile; {unknown})"
+            raise DecodeError(f"not_audio: {found}") from None
+    with file:
+        if file.frames == UNKNOWN_FRAMES:
+            return None, file.samplerate, file.channels, file.copy_metadata()
+        claimed = _claimed_frames(file)
+        if claimed == 0:
+            raise DecodeError("no_samples: the header tells of none")
+        if claimed > file.frames:
+            there = file.frames / file.samplerate
+            raise DecodeError(
+                f"truncated: the header claims {claimed / file.samplerate:.2f} s, there are {there:.2f} s"
+            )
+        return claimed / file.samplerate, file.samplerate, file.channels, file.copy_metadata()
+
+
 def segment(
     wave: Float[ndarray, " samples"], *, sample_rate: int, segment_s: float
 ) -> list[Float[ndarray, " window"]]:
@@ -104,12 +138,13 @@ def segment(
     return [wave[start : start + window_samples] for start in range(0, len(wave), window_samples)]
 
 
-def _open(uri: str) -> Any:
-    """Seekable binary stream: Python's, or Arrow's, which is not registered as one.
+def open_audio(uri: str) -> Any:
+    """Seekable binary stream of a file, or of a member of one: Python's, or Arrow's, which is not registered as one.
 
     Raises:
         DecodeError: ``missing``, ``unreadable`` or ``empty_file``.
     """
+    uri, member = outer_of(uri)
     try:
         if "://" in uri:
             from pyarrow.fs import LocalFileSystem
@@ -118,12 +153,16 @@ def _open(uri: str) -> Any:
             if isinstance(filesystem, LocalFileSystem):
                 _refuse_devices(Path(path))
             stream = filesystem.open_input_file(path)
-            if stream.size() <= FETCHED_BYTES:
+            if member is None and stream.size() <= FETCHED_BYTES:
                 with stream:
                     stream = io.BytesIO(stream.read())
         else:
             _refuse_devices(Path(uri))
             stream = Path(uri).open("rb")  # noqa: SIM115 - the caller closes it
+        if member is not None:
+            with stream:
+                stream.seek(member[0])
+                stream = io.BytesIO(stream.read(member[1] - member[0]))
         size = stream.seek(0, io.SEEK_END) or stream.tell()
         stream.seek(0)
     except FileNotFoundError:

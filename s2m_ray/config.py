@@ -56,6 +56,7 @@ class ResourceConfig:
     cpus_per_worker: float = 0.0  # 0 = one; for a worker of `embed` with a GPU an equal share of all, to decode with
     gpus_per_worker: float = 0.0  # a worker without a share sees no GPU
     batch_s: float = 120.0  # audio-seconds decoded at once by a worker: bounds its memory
+    wait_s: float = 15.0  # for CPUs and GPUs of a cluster that other jobs have
     device: Literal["auto", "cpu", "cuda"] = "auto"  # that `evaluate` searches on; auto: all GPUs that there are
     snapshot_s: float = 30.0  # of `train`: after an epoch, if the last snapshot is older; a kill costs so much
 
@@ -64,6 +65,7 @@ class ResourceConfig:
         _check(self.cpus_per_worker >= 0, "resources.cpus_per_worker", self.cpus_per_worker, "0 (automatic) or more")
         _check(self.gpus_per_worker >= 0, "resources.gpus_per_worker", self.gpus_per_worker, "0 or more")
         _check(0 < self.batch_s < float("inf"), "resources.batch_s", self.batch_s, "a value above 0, and finite")
+        _check(self.wait_s >= 0, "resources.wait_s", self.wait_s, "0 or more")
         _check(self.device in ("auto", "cpu", "cuda"), "resources.device", self.device, "auto, cpu or cuda")
         _check(self.snapshot_s >= 0, "resources.snapshot_s", self.snapshot_s, "0 (after each epoch) or more")
 
@@ -71,6 +73,81 @@ class ResourceConfig:
     def cpus(self) -> float:
         """CPUs of a worker."""
         return self.cpus_per_worker or 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestConfig:
+    """A corpus, or a manifest to check -> manifest. Empty strings are options that were not given."""
+
+    corpus: str = ""
+    root: Place | None = None
+    out: Place | None = None  # local, s3:// or gs://; a check needs none
+    check: Place | None = None  # a manifest from elsewhere, instead of a corpus
+    probe: bool = False  # look into every file: length, rate, channels, checksum, tags
+    checksum: bool = True  # of probe; without it a file's header alone is read
+    modality: str = ""
+    split: str = ""
+    name: str = ""
+    columns: str = ""
+    classes: str = ""
+    fold: str = ""
+    language: str = ""
+    noise_folder: str = ""
+    noise_clips: str = ""
+    extract: str = ""
+    labels: Place | None = None  # the user's own: TOML or CSV
+    missing: str = ""  # refuse or skip what an index names and is not there; by corpus
+    parity: bool = False  # all leaks of the original's splits
+    leaks: tuple[str, ...] = ()  # single ones, by name
+    allow_leaks: bool = False  # take splits that share items, speakers or audio
+    drop_duplicates: bool = False  # of files with the same sound keep the first; needs probe
+    max_rejects: int | str = "1%"  # of probe, as of embed
+    shard_items: int = 1000  # the unit of probing and of resuming
+    stall_s: float = 600.0
+    resources: ResourceConfig = field(default_factory=ResourceConfig)
+
+    def __post_init__(self) -> None:
+        _take_places(self, "root", "out", "check", "labels")
+        is_check = self.check is not None
+        _check(is_check or bool(self.corpus), "corpus", self.corpus, "one of `s2m manifest --list`, or --check FILE")
+        _check(is_check or self.root is not None, "root", self.root, "the corpus's folder")
+        _check(is_check or self.out is not None, "out", self.out, "a file for the manifest: .parquet, .csv or .jsonl")
+        _check(not is_check or not self.corpus, "check", self.check, "a manifest alone, without a corpus")
+        _check(self.missing in ("", "refuse", "skip"), "missing", self.missing, "refuse or skip")
+        needs = self.probe and self.checksum
+        _check(not self.drop_duplicates or needs, "drop_duplicates", True, "probe, with checksum")
+        _check(self.shard_items >= 1, "shard_items", self.shard_items, "at least 1")
+        _check(self.stall_s > 0, "stall_s", self.stall_s, "a value above 0")
+        if isinstance(self.out, Remote):
+            self.out.require_writable()
+        allowed_rejects(self.max_rejects, 100)
+
+    def options(self) -> dict[str, Any]:
+        """Those of the importer that were given."""
+        names = (
+            "modality", "split", "columns", "classes", "fold", "language", "noise_folder", "noise_clips", "extract",
+        )  # fmt: skip
+        given = {name: getattr(self, name) for name in names} | {"corpus": self.name}
+        return {name: value for name, value in given.items() if value}
+
+
+def allowed_rejects(max_rejects: int | str, items: int) -> int:
+    """``max_rejects``, a count or a share, as a number of items.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    text = str(max_rejects).strip()
+    try:
+        limit = float(text.removesuffix("%"))
+    except ValueError:
+        limit = -1.0
+    is_share = text.endswith("%")
+    _check(
+        0 <= limit <= (100 if is_share else float("inf")) and (is_share or limit.is_integer()),
+        "max_rejects", max_rejects, "a count such as 20 or a share such as 1%",
+    )  # fmt: skip
+    return int(items * limit / 100) if is_share else int(limit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,17 +180,7 @@ class EmbedConfig:
 
     def allowed_rejects(self, items: int) -> int:
         """``max_rejects`` as a number of items."""
-        text = str(self.max_rejects).strip()
-        try:
-            limit = float(text.removesuffix("%"))
-        except ValueError:
-            limit = -1.0
-        is_share = text.endswith("%")
-        _check(
-            0 <= limit <= (100 if is_share else float("inf")) and (is_share or limit.is_integer()),
-            "max_rejects", self.max_rejects, "a count such as 20 or a share such as 1%",
-        )  # fmt: skip
-        return int(items * limit / 100) if is_share else int(limit)
+        return allowed_rejects(self.max_rejects, items)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,12 +403,24 @@ def load(cls: type[T], file: Path | None = None, settings: Sequence[str] = (), *
     for key, value in options.items():
         if value is not None:
             _put(values, key.split("__"), value)
-    _refuse_unknown(cls, values, str(file) if file else "configuration", "")
+    return from_values(cls, values, str(file) if file else "configuration")
+
+
+def from_values(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Build ``cls`` from the values of a table.
+
+    Raises:
+        ConfigError: unknown key (with the nearest known one), wrong type or a value out of range.
+    """
+    _refuse_unknown(cls, values, where, "")
     types = get_type_hints(cls)
-    for key, value in values.items():
-        if isinstance(value, str) and Remote in get_args(types[key]):
-            values[key] = place(value)  # as a Path, s3://bucket would lose a slash
-    return _build(cls, values)
+    # as a Path, s3://bucket would lose a slash
+    uris = {
+        key: place(value)
+        for key, value in values.items()
+        if isinstance(value, str) and Remote in get_args(types[key])
+    }
+    return _build(cls, {**values, **uris})
 
 
 def read_toml(file: Path) -> dict[str, Any]:

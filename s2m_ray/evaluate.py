@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from s2m_ray import metrics
 from s2m_ray.checkpoint import Checkpoint
-from s2m_ray.emotion import coordinates, max_map
+from s2m_ray.emotion import max_map
 from s2m_ray.files import versions, write_json
 from s2m_ray.gallery import Gallery
 from s2m_ray.index import places, places_of, scores_of
@@ -22,7 +22,7 @@ from s2m_ray.leakage import find_leaks
 from s2m_ray.original import tied_gains
 from s2m_ray.ranking import Here, Parts, Ranks, Search, count_tied, rank_first, rank_fully
 from s2m_ray.records import items_digest, sampled, write_items, write_per_query, write_run
-from s2m_ray.relevance import Qrels, emotion_codes, gain
+from s2m_ray.relevance import Qrels, emotion_codes, gain, own_points
 from s2m_ray.stats import intervals, summary
 from s2m_ray.store import Store
 
@@ -68,7 +68,8 @@ def evaluate(
     require_space(queries, gallery, checkpoint)
     seeds = checkpoint.seeds if checkpoint else (0,)
     model = checkpoint.model if checkpoint else None
-    label_map = max_map(queries.column("emotion"), emotion_codes(gallery.items)[0])
+    own = own_points(queries, gallery)
+    label_map = max_map(queries.column("emotion"), emotion_codes(gallery.items)[0], own)
     qrels = Qrels.of(queries, gallery, label_map, own=not parity)
     joint = project(model, "speech", queries.vectors)
     search = Search(
@@ -144,7 +145,7 @@ def _original_gains(parts: Parts, qrels: Qrels, ranks: Ranks, rows: ndarray, k: 
     """Gains of the first ranks, those of equal scores averaged."""
     top = scores_of(ranks.top[:, :, :k])
     tied = count_tied(parts, top[:, :, -1], len(qrels.emotions))
-    of_emotion = gain(qrels.query_points[:, None], coordinates(qrels.emotions)[None])
+    of_emotion = gain(qrels.query_points[:, None], qrels.emotion_points()[None])
     return [
         tied_gains(one, qrels.gains(found[:, :k]), counts, of_emotion)
         for one, found, counts in zip(top, rows, tied, strict=True)

@@ -51,6 +51,31 @@ def read_window(
         DecodeError: ``not_audio``, ``too_long``, ``no_samples`` or ``truncated``.
         UnknownFormatError: nothing here can read the bytes.
     """
+    with _opened(stream) as container:
+        import av
+
+        try:
+            return _read(container, _sound_of(container), start_s or 0.0, end_s, max_s)
+        except av.FFmpegError as error:
+            raise DecodeError(f"truncated: {error.strerror}; is the end cut off, or the middle damaged?") from None
+        except MemoryError:
+            raise DecodeError("too_long: more than the memory holds") from None
+
+
+def describe(stream: BinaryIO) -> tuple[float | None, int, int, dict[str, str]]:
+    """Seconds (None: no header tells), rate, channels and tags of an open file.
+
+    Raises:
+        DecodeError: ``not_audio``.
+        UnknownFormatError: nothing here can read the bytes.
+    """
+    with _opened(stream) as container:
+        sound = _sound_of(container)
+        tags = {name.lower(): str(value) for name, value in (container.metadata | sound.metadata).items()}
+        return _claimed_s(container, sound), sound.codec_context.sample_rate, sound.codec_context.channels, tags
+
+
+def _opened(stream: BinaryIO) -> Any:
     try:
         import av
     except ImportError:
@@ -58,18 +83,11 @@ def read_window(
     stream.seek(0)
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "none"}
     try:
-        container = av.open(_Nameless(stream), options=options, metadata_errors="replace")
+        return av.open(_Nameless(stream), options=options, metadata_errors="replace")
     except av.ArgumentError:  # FFmpeg's answer where its own guess is not in the list
         raise UnknownFormatError("FFmpeg: of no format that is let in") from None
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UnknownFormatError(f"FFmpeg: {getattr(error, 'strerror', None) or error}") from None
-    with container:
-        try:
-            return _read(container, _sound_of(container), start_s or 0.0, end_s, max_s)
-        except av.FFmpegError as error:
-            raise DecodeError(f"truncated: {error.strerror}; is the end cut off, or the middle damaged?") from None
-        except MemoryError:
-            raise DecodeError("too_long: more than the memory holds") from None
 
 
 class _Nameless:

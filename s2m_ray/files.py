@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s2m_ray.errors import S2MError
+from s2m_ray.member import outer_of
 from s2m_ray.place import Place, Remote
 
 JOB = "job.json"  # in every output folder: what it was started for
@@ -80,8 +81,9 @@ def stamp(uri: str) -> str | None:
     """Size and time of the last change of a file, which tell whether it is still the same; None if it is not there.
 
     Args:
-        uri: Local path, or a URI that pyarrow opens.
+        uri: Local path, or a URI that pyarrow opens; of a member, the file that it is in.
     """
+    uri = outer_of(uri)[0]
     try:
         if "://" in uri:
             filesystem, path = Remote(uri).opened()

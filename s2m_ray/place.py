@@ -153,6 +153,12 @@ class Remote:
             if not missing_ok:
                 raise
 
+    def remove_folder(self) -> None:
+        """Delete all objects below this name."""
+        with self._told():
+            filesystem, path = self.opened()
+            filesystem.delete_dir(path)
+
     def replace(self, target: "Remote") -> None:
         """Copy to ``target`` in the same bucket, then delete: a kill between the two leaves both."""
         with self._told():

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy.spatial import KDTree
 
-from s2m_ray.emotion import coordinates, similarity
+from s2m_ray.emotion import VALENCE_AROUSAL, Points, coordinates, similarity
 from s2m_ray.gallery import Gallery
 from s2m_ray.store import Store
 
@@ -40,12 +40,29 @@ def item_coordinates(store: Store | Gallery, *, own: bool = True) -> Float[ndarr
         ManifestError: an emotion has no coordinates.
     """
     names, codes = emotion_codes(store.items)
-    of_emotion = coordinates(names)[codes]
+    of_emotion = coordinates(names, own_points(store))[codes]
     if not own or not {"valence", "arousal"} <= set(store.items.column_names):
         return of_emotion
     columns = [pc.cast(store.items[name], pa.float64()).to_numpy() for name in ("valence", "arousal")]
     found = np.array(columns).T
     return np.where(np.isnan(found).any(axis=1, keepdims=True), of_emotion, found)
+
+
+def own_points(*stores: Store | Gallery) -> Points:
+    """Where users' own labels stand: of labels that the table does not have, the mean over their items' columns."""
+    found: dict[str, list[ndarray]] = {}
+    for store in stores:
+        names, codes = emotion_codes(store.items)
+        unknown = [code for code, name in enumerate(names) if name is not None and name not in VALENCE_AROUSAL]
+        if not unknown or not {"valence", "arousal"} <= set(store.items.column_names):
+            continue
+        columns = [pc.cast(store.items[name], pa.float64()).to_numpy() for name in ("valence", "arousal")]
+        points = np.array(columns).T
+        for code in unknown:
+            here = points[codes == code]
+            found.setdefault(names[code], []).append(here[~np.isnan(here).any(axis=1)])
+    means = {name: np.concatenate(parts) for name, parts in found.items()}
+    return {name: tuple(points.mean(axis=0).tolist()) for name, points in means.items() if len(points)}
 
 
 def gain(a: Float[ndarray, "*#pairs 2"], b: Float[ndarray, "*#pairs 2"]) -> Float[ndarray, "*pairs"]:
@@ -89,6 +106,12 @@ class Qrels:
     def relevant(self) -> Int[ndarray, " queries"]:
         """How many items are relevant to each query."""
         return np.bincount(self.codes, minlength=len(self.emotions))[self.targets]
+
+    def emotion_points(self) -> Float[ndarray, "emotions 2"]:
+        """Where each emotion's items stand, with ``own=False`` all of them on one point."""
+        found = np.zeros((len(self.emotions), 2))
+        found[self.codes] = self.points[self.point_of]
+        return found
 
     def hits(self, rows: Int[ndarray, "queries ranks"]) -> Bool[ndarray, "queries ranks"]:
         """Whether the gallery's rows (-1: none) have the emotion that each query's maps to."""

@@ -120,7 +120,7 @@ def refuse_unpaired(evaluations: Sequence[Evaluation]) -> None:
                 raise _unpaired(first, other, f"{what} is {_short(of_other)}", _short(of_first))
         ids, others = (set(zip(e.query_ids, e.emotions, strict=True)) for e in (first, other))
         if ids != others:
-            item_id, emotion = min(ids ^ others)
+            item_id, emotion = min(others - ids or ids - others)
             example = f"; '{item_id}' ({emotion}) is in one only"
             raise _unpaired(first, other, f"queries: {len(others)} items", f"{len(ids)}{example}")
         for what, side in (("queries", "speech"), ("gallery", "music")):

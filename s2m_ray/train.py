@@ -19,6 +19,7 @@ from s2m_ray.model import JointModel
 from s2m_ray.objective import Joint, Scales, batch_loss
 from s2m_ray.optimiser import learning_rate
 from s2m_ray.pairs import Pairs, pairs
+from s2m_ray.relevance import own_points
 from s2m_ray.snapshot import Keeper, Snapshot
 from s2m_ray.store import Store
 from s2m_ray.words import Words, built_in
@@ -126,9 +127,10 @@ def fit(
     assert all(_shape(one) == _shape((loss, optimisation)) for one in each)
     method, cfg = Method(model, loss, optimisation, modality, parity, device, each), optimisation
     music_tags = in_order(music.column("emotion"))
-    label_map = max_map([*speech.column("emotion"), *valid_speech.column("emotion")], music_tags)
+    own = own_points(speech, valid_speech, music)
+    label_map = max_map([*speech.column("emotion"), *valid_speech.column("emotion")], music_tags, own)
     if method.loss.has_tags and words is None:
-        words = built_in(word_names(speech, valid_speech, music))
+        words = built_in(word_names(speech, valid_speech, music), own)
     names = words.names if words else ()
     options: dict[str, Any] = {"words": names, "label_coordinates": parity.label_coordinates}
     data = pairs(speech, music, label_map, music_tags, **options).to(device)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from s2m_ray.emotion import coordinates
+from s2m_ray.emotion import NO_POINTS, Points, coordinates
 from s2m_ray.errors import ConfigError
 from s2m_ray.seeds import rng
 
@@ -43,13 +43,16 @@ class Words:
         }  # fmt: skip
 
 
-def built_in(names: Iterable[str]) -> Words:
+def built_in(names: Iterable[str], own: Points = NO_POINTS) -> Words:
     """Vectors that know an emotion's valence and arousal and nothing else of language.
 
     Not a language model and not trained on any text: random Fourier features of the two coordinates, whose inner
     products fall with the distance as ``exp(-distance^2 / (2 * REACH^2))``, and a part of each word's own, so that
     two words of one place differ. They make the structure preserving frameworks run without a download; for the
     figures of the paper give its GloVe vectors (``--words``). The checkpoint names them as their ``source``.
+
+    Args:
+        own: Of users' own labels.
 
     Raises:
         ManifestError: a name has no coordinates.
@@ -59,9 +62,9 @@ def built_in(names: Iterable[str]) -> Words:
     ordered = tuple(sorted(set(names)))
     plane = rng(WORDS_SEED, "words", "plane")
     directions, phases = plane.normal(0, 1 / REACH, (2, DIM)), plane.uniform(0, 2 * math.pi, DIM)
-    own = np.stack([rng(WORDS_SEED, "words", name).normal(0, OWN, DIM) for name in ordered])
-    shared = math.sqrt(2) * np.cos(coordinates(ordered) @ directions + phases)
-    return Words(ordered, (shared + own).astype(np.float32), BUILT_IN)
+    apart = np.stack([rng(WORDS_SEED, "words", name).normal(0, OWN, DIM) for name in ordered])
+    shared = math.sqrt(2) * np.cos(coordinates(ordered, own) @ directions + phases)
+    return Words(ordered, (shared + apart).astype(np.float32), BUILT_IN)
 
 
 def read_words(path: Path, names: Iterable[str]) -> Words:

@@ -16,6 +16,7 @@ jaxtyping.install_import_hook(
         "s2m_ray.audio", "s2m_ray.index", "s2m_ray.stats", "s2m_ray.emotion", "s2m_ray.relevance",
         "s2m_ray.original", "s2m_ray.records",
         "s2m_ray.objective", "s2m_ray.words", "s2m_ray.pairs", "s2m_ray.draws",
+        "s2m_ray.label_maps", "s2m_ray.datasets.noise",
     ],
     "beartype.beartype",
 )  # fmt: skip

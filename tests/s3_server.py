@@ -5,6 +5,7 @@ Written by AWS's API reference; requests that are not known are answered with 50
 
 import hashlib
 import io
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 KEY, SECRET, BUCKET = "loopback-key", "loopback+secret", "bucket"
 
@@ -98,6 +99,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "PUT":
             self.server.put(self.key, self.body)
             return self._send(200, headers={"ETag": '"x"'})
+        if self.command == "POST" and "delete" in self.query:
+            for key in re.findall(r"<Key>(.*?)</Key>", self.body.decode()):
+                objects.pop(unescape(key), None)
+            return self._send(200, "<DeleteResult></DeleteResult>")
         if self.command == "POST" and "uploads" in self.query:
             upload = f"upload-{len(uploads)}"
             uploads[upload] = {}

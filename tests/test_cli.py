@@ -119,9 +119,9 @@ def test_a_manifest_for_people_and_for_scripts(audio_dir, tmp_path):
     line = s2m(*call, "--out", tmp_path / "m.csv", "--json")
     assert line.returncode == 0
     assert line.stdout.count("\n") == 1
-    assert json.loads(line.stdout) == {
+    assert json.loads(line.stdout).items() >= {
         "manifest": str(tmp_path / "m.csv"), "items": 6, "splits": {"train": 6}, "emotions": {"None": 6},
-    }  # fmt: skip
+    }.items()  # fmt: skip
 
 
 def test_finished_evaluations_are_compared_and_tabled(tmp_path):

@@ -33,7 +33,7 @@ def test_ravdess_names(tmp_path):
         "Actor_23/03-01-08-02-01-01-23.flac",
         "Actor_12/03-02-06-01-02-01-12.wav",  # song
         "Actor_12/01-01-06-01-02-01-12.mp4", "Actor_12/02-01-06-01-02-01-12.wav",  # videos
-        "Actor_12/._03-01-06-01-02-01-12.wav", "Actor_12/03-01-09-01-02-01-12.wav", "notes.txt",
+        "Actor_12/._03-01-06-01-02-01-12.wav", "notes.txt",
     )  # fmt: skip
     rows = import_corpus("ravdess", tmp_path).to_pylist()
     kept = ("item_id", "split", "emotion", "speaker", "text", "modality", "corpus")
@@ -93,6 +93,7 @@ def test_vgmidi_as_it_is():
 
 
 def test_vgmidi_labels(tmp_path):
+    touch(tmp_path, "audio/p1.mp3", "audio/p2.mp3")
     (tmp_path / "labels.csv").write_text(
         "id,path,game,piece,mood,split\np1,audio/p1.mp3,Zelda,x,sad,train\np2,audio/p2.mp3,Zelda,y,happy,train\n"
     )
@@ -164,7 +165,7 @@ def test_names_stay_as_they_are_written(tmp_path):
         ("folder", ["a.wav"], {}, "option 'modality' is missing"),
         ("folder", ["a.wav"], {"modality": "noise"}, "modality='noise', expected one of"),
         ("folder", ["a.wav"], {"modality": "music", "columns": "uri=x"}, "option 'columns' does not apply"),
-        ("iemocap", ["a.wav"], {}, "corpus 'iemocap': not known, expected one of folder, ravdess, table, vgmidi"),
+        ("iemocup", ["a.wav"], {}, "corpus 'iemocup': not known, expected one of ravdess, iemocap, hikia"),
         ("table", ["a.wav"], {}, "unknown format"),
     ],
 )
@@ -207,7 +208,7 @@ def test_a_broken_table_is_refused(tmp_path, text, columns, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "cannot be read as CSV"),
+        ("", "column 'id' is missing, found an empty file"),
         ("id,path,game,split\n1,a,b,train\n", "column 'mood' is missing, found id, path"),
     ],
 )

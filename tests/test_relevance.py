@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_stores import store
 
+from s2m_ray.emotion import max_map
 from s2m_ray.errors import ManifestError
-from s2m_ray.relevance import Qrels, item_coordinates
+from s2m_ray.relevance import Qrels, item_coordinates, own_points
 from s2m_ray.store import Store
 
 
@@ -64,6 +65,17 @@ def test_an_item_s_own_coordinates_count_only_where_both_are_set() -> None:
 def test_a_store_without_the_columns_takes_those_of_the_emotions() -> None:
     items = store([{"item_id": "a", "emotion": "tender"}], np.zeros((1, 1)))
     np.testing.assert_allclose(item_coordinates(items), [[0.63, 0.52]])
+
+
+def test_a_user_s_own_label_stands_where_its_items_say() -> None:
+    queries = labelled("happy", "serene", "serene", valence=[None, 0.8, 0.9], arousal=[None, 0.1, 0.2])
+    music = labelled("tender", "gloomy", valence=[None, 0.1], arousal=[None, 0.3])
+    points = own_points(queries, music)
+    assert points == {"serene": (pytest.approx(0.85), pytest.approx(0.15)), "gloomy": (0.1, 0.3)}
+    assert own_points(labelled("happy", "sad", valence=[0.5, 0.5], arousal=[0.5, 0.5])) == {}  # the table's stay
+    # serene (.85, .15) is .430 from tender and .765 from gloomy; happy is nearer to tender too
+    assert max_map(["happy", "serene"], ["gloomy", "tender"], points) == {"happy": "tender", "serene": "tender"}
+    assert hits(queries, music, {"happy": "tender", "serene": "gloomy"}).tolist() == [[1, 0], [0, 1], [0, 1]]
 
 
 def test_an_emotion_without_coordinates_is_refused() -> None:

@@ -102,6 +102,14 @@ def test_built_in_vectors_belong_to_their_word() -> None:
     np.testing.assert_allclose(few.vectors[0, :4], [-0.802315, 0.841146, 0.391056, 1.507384], atol=2e-6)
 
 
+def test_a_user_s_own_label_has_a_word_where_it_stands() -> None:
+    found = built_in(("sad", "zest"), {"zest": (0.9, 0.8)})
+    happy, zest = built_in(("happy",)).vectors[0], found.vectors[found.names.index("zest")]
+    assert zest @ happy > zest @ found.vectors[found.names.index("sad")]
+    with pytest.raises(ManifestError, match="zest"):
+        built_in(("sad", "zest"))
+
+
 def test_built_in_vectors_are_as_alike_as_their_emotions() -> None:
     words = built_in(VALENCE_AROUSAL)
     unit = words.vectors / np.linalg.norm(words.vectors, axis=1, keepdims=True)

@@ -1,18 +1,23 @@
 """A CSV, JSONL or Parquet table of somebody else's, with a column map."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 
+from s2m_ray.datasets.corpus import Corpus
 from s2m_ray.errors import ManifestError
-from s2m_ray.manifest import SCHEMA, Row, read_jsonl, resolve
+from s2m_ray.listing import Notes
+from s2m_ray.manifest import SCHEMA, Row, read_jsonl, resolve, source
+from s2m_ray.place import Place, read_table
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 
 
-def rows(root: Path, *, modality: str = "", corpus: str = "", split: str = "", columns: str = "") -> list[Row]:
+def rows(
+    root: Place, notes: Notes, *, modality: str = "", corpus: str = "", split: str = "", columns: str = ""
+) -> list[Row]:
     """One row a table row.
 
     Args:
@@ -26,11 +31,8 @@ def rows(root: Path, *, modality: str = "", corpus: str = "", split: str = "", c
     """
     if root.suffix not in FORMATS:
         raise ManifestError(f"{root}: unknown format '{root.suffix}', expected one of {', '.join(FORMATS)}")
-    mapped = _parse(columns, root)
-    try:
-        table = _read(root, {theirs: SCHEMA.field(ours).type for ours, theirs in mapped.items()})
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ManifestError(f"{root}: cannot be read: {str(error).splitlines()[0]}") from None
+    mapped = column_map(columns, root)
+    table = read(root, {theirs: SCHEMA.field(ours).type for ours, theirs in mapped.items()})
     names = {name: name for name in SCHEMA.names if name in table.column_names} | mapped
     for ours, theirs in names.items():
         if theirs not in table.column_names:
@@ -54,18 +56,33 @@ def rows(root: Path, *, modality: str = "", corpus: str = "", split: str = "", c
     return found
 
 
-def _read(path: Path, mapped: dict[str, pa.DataType]) -> pa.Table:
-    """The table with strings as written: "007" is no number, "NA" no missing value, a date no timestamp."""
-    if path.suffix == ".parquet":
-        return pq.read_table(path, partitioning=None)
-    if path.suffix == ".csv":
-        types = {field.name: field.type for field in SCHEMA} | mapped
-        options = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
-        return pa.csv.read_csv(path, convert_options=options)
-    return read_jsonl(path)
+def read(path: Place, types: Mapping[str, pa.DataType] = MappingProxyType({})) -> pa.Table:
+    """The table with strings as written: "007" is no number, "NA" no missing value, a date no timestamp.
+
+    Args:
+        types: Of a CSV's columns, beside those with our names.
+
+    Raises:
+        ManifestError: unreadable.
+    """
+    try:
+        if path.suffix == ".parquet":
+            return read_table(path)
+        if path.suffix == ".jsonl":
+            return read_jsonl(path)
+        known = {field.name: field.type for field in SCHEMA} | dict(types)
+        options = pa.csv.ConvertOptions(column_types=known, strings_can_be_null=True, null_values=[""])
+        return pa.csv.read_csv(source(path), convert_options=options)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ManifestError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _parse(columns: str, root: Path) -> dict[str, str]:
+def column_map(columns: str, root: Place) -> dict[str, str]:
+    """Theirs by ours, of ``ours=theirs,...``.
+
+    Raises:
+        ManifestError: not of that form, or ours is no column of a manifest.
+    """
     names = {}
     for pair in filter(None, columns.split(",")):
         ours, equals, theirs = (part.strip() for part in pair.partition("="))
@@ -75,3 +92,6 @@ def _parse(columns: str, root: Path) -> dict[str, str]:
             )
         names[ours] = theirs
     return names
+
+
+TABLE = Corpus("table", "a CSV, JSONL or Parquet file; --columns maps its names", "column split", rows)

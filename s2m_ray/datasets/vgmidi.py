@@ -4,42 +4,38 @@ Source: Ferreira & Whitehead, ISMIR 2019, arXiv:2103.06125. Valence and arousal 
 the plane is that of its mood: the AudioSet mood tag nearest to its quadrant. Split by game.
 """
 
-from pathlib import Path
+from collections.abc import Iterator
 
-import pyarrow as pa
-import pyarrow.csv
-
-from s2m_ray.errors import ManifestError
+from s2m_ray.config import SPLITS
+from s2m_ray.datasets.corpus import Corpus, as_row, index_rows, label_of
+from s2m_ray.emotion import QUADRANTS
+from s2m_ray.listing import Notes, files, uri_of
 from s2m_ray.manifest import Row
+from s2m_ray.place import Place
 
 COLUMNS = ("id", "path", "game", "mood", "split")
+MOODS = {mood: mood for mood in QUADRANTS.values()}
 
 
-def rows(root: Path) -> list[Row]:
+def rows(root: Place, notes: Notes) -> Iterator[Row]:
     """One row a labelled piece; the game stands in ``speaker``, as pieces of one game share their style.
 
     Raises:
-        ManifestError: ``labels.csv`` is missing or lacks a column.
+        ManifestError: ``labels.csv`` is missing, lacks a column or has an unknown mood or split.
     """
-    labels = root / "labels.csv"
-    if not labels.is_file():
-        raise ManifestError(f"{labels}: no such file, expected the table of VGMIDI's labels")
-    try:
-        table = pa.csv.read_csv(labels)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ManifestError(f"{labels}: cannot be read as CSV: {str(error).splitlines()[0]}") from None
-    missing = [name for name in COLUMNS if name not in table.column_names]
-    if missing:
-        raise ManifestError(f"{labels}: column '{missing[0]}' is missing, found {', '.join(table.column_names)}")
-    return [
-        {
-            "item_id": f"vgmidi/{row['id']}",
-            "uri": str(root / row["path"]),
-            "modality": "music",
-            "corpus": "vgmidi",
-            "split": row["split"],
-            "emotion": row["mood"],
-            "speaker": f"vgmidi/{row['game']}",
-        }
-        for row in table.select(COLUMNS).to_pylist()
-    ]
+    path = root / "labels.csv"
+    there: set[str] | None = None
+    for line in index_rows(path, COLUMNS, "the table of VGMIDI's labels"):
+        there = there if there is not None else {file.relative for file in files(root, notes)}
+        mood = label_of(line["mood"], MOODS, f"{path}: {line['id']}")
+        split = label_of(line["split"], {name: name for name in SPLITS}, f"{path}: {line['id']}")
+        if line["path"] not in there:
+            notes.missing.append(line["path"])
+            continue
+        yield as_row(
+            "vgmidi", line["id"], uri_of(root / line["path"]), modality="music", split=split, emotion=mood,
+            speaker=f"vgmidi/{line['game']}",
+        )  # fmt: skip
+
+
+VGMIDI = Corpus("vgmidi", "audio/*.mp3, labels.csv", "by game (of labels.csv)", rows)

@@ -1,0 +1,117 @@
+"""Corpora -> report: the steps of a recipe as one job, each of which goes on where it was stopped.
+
+A step is done when its output's header is there; the next run of the same pipeline does what is missing. Files are
+the only hand-over, so a step may also be done by its own command, in any order that gives each its inputs.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jobs import embed, evaluate, report, train
+from jobs.session import ray_session
+from s2m_ray.config import EmbedConfig, EvalConfig, TrainConfig, to_dict
+from s2m_ray.datasets import import_corpus
+from s2m_ray.errors import ConfigError
+from s2m_ray.files import claim
+from s2m_ray.manifest import write_manifest
+from s2m_ray.place import Place
+from s2m_ray.progress import Progress, Silent
+from s2m_ray.recipe import Listing, Recipe
+
+
+@dataclass
+class PipelineResult:
+    """What each step gave, by its name, and whether an embedding has more rejects than it may."""
+
+    out: Path
+    steps: dict[str, Any] = field(default_factory=dict)
+    over_limit: bool = False
+    evaluation: dict[str, Any] | None = None
+    report: Path | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its name, what it makes, and how."""
+
+    name: str
+    out: Place
+    run: Callable[[Progress, PipelineResult], Any]  # its answer is a line of the result
+
+
+def run(recipe: Recipe, progress: Progress | None = None) -> PipelineResult:
+    """Do every step of a recipe that is not done yet.
+
+    Raises:
+        S2MError: of the step that failed; those before it are kept.
+        Interrupted, KeyboardInterrupt: stopped; the same call goes on.
+    """
+    progress = progress or Silent()
+    claim(recipe.out, _settings(recipe), ConfigError)
+    result = PipelineResult(recipe.out)
+    todo = list(steps(recipe))
+    with ray_session(recipe.resources):
+        for number, step in enumerate(todo, start=1):
+            progress.step(f"[{number}/{len(todo)}] {step.name} -> {step.out}")
+            result.steps[step.name] = step.run(progress, result)
+    return result
+
+
+def steps(recipe: Recipe) -> Iterator[Step]:
+    """The steps of a recipe in their order."""
+    for side, listing in recipe.manifest.items():
+        target = recipe.manifest_path(side)
+        yield Step(f"manifest {side}", target, partial(_manifest, listing, target))
+    for side, config in recipe.embed.items():
+        yield Step(f"embed {side}", config.out, partial(_embed, config))
+    if recipe.train:
+        yield Step("train", recipe.train.out, partial(_train, recipe.train))
+    if recipe.evaluate:
+        yield Step("evaluate", recipe.evaluate.out, partial(_evaluate, recipe.evaluate))
+    if recipe.report:
+        yield Step("report", recipe.out / "report.html", partial(_report, recipe.out))
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """What a second run may not change: everything but the resources."""
+
+    def plain(config: Any) -> dict[str, Any]:
+        return {key: value for key, value in to_dict(config).items() if key not in ("out", "resources")}
+
+    return {
+        "manifest": {side: plain(m) | {"options": dict(m.options)} for side, m in recipe.manifest.items()},
+        "embed": {side: plain(config) for side, config in recipe.embed.items()},
+        "train": recipe.train and plain(recipe.train),
+        "evaluate": recipe.evaluate and plain(recipe.evaluate),
+        "report": recipe.report,
+    }
+
+
+def _manifest(listing: Listing, target: Path, _: Progress, __: PipelineResult) -> dict[str, Any]:
+    """Kept if it is there: the stores hold its checksum, and a corpus is not listed anew behind their back."""
+    if not target.exists():
+        write_manifest(import_corpus(listing.corpus, listing.root, **listing.options), target)
+    return {"manifest": str(target)}
+
+
+def _embed(config: EmbedConfig, progress: Progress, result: PipelineResult) -> dict[str, Any]:
+    done = embed.run(config, progress)
+    result.over_limit |= done.over_limit
+    return {"embedded_now": done.embedded_now, "items": done.header["items"], "rejected": done.header["rejected"]}
+
+
+def _train(config: TrainConfig, progress: Progress, _: PipelineResult) -> dict[str, Any]:
+    return {"trained_now": list(train.run(config, progress).trained_now)}
+
+
+def _evaluate(config: EvalConfig, _: Progress, result: PipelineResult) -> dict[str, Any]:
+    result.evaluation = evaluate.run(config)
+    return {name: value["mean"] for name, value in result.evaluation["metrics"].items()}
+
+
+def _report(out: Path, _: Progress, result: PipelineResult) -> dict[str, Any]:
+    result.report = report.run(out / "evaluations", out / "report.html")
+    return {"report": str(result.report)}

@@ -1,0 +1,247 @@
+"""A command of this machine as a job of a cluster."""
+
+import json
+import os
+import secrets
+import shlex
+import socket
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobs.client import Cluster, exit_code, is_chatter
+from jobs.driver import VARIABLE
+from jobs.head import own_head
+from s2m_ray.errors import ConfigError, Interrupted, S2MError
+from s2m_ray.files import versions
+from s2m_ray.package import write_package
+from s2m_ray.place import Place, Remote
+from s2m_ray.redact import MARK, chosen, refuse_secrets
+
+STOP_S = 30  # between the signal and the end; embedding drains in 25 s
+SUBMIT_S = 20.0  # and a second more for each MiB: 8 Mbit/s
+# Types of file systems that other machines can have mounted too
+SHARED_TYPES = (
+    "nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "glusterfs", "gpfs", "beegfs", "afs", "9p", "virtiofs", "wekafs",
+    "pvfs2", "orangefs", "fuse.s3fs", "fuse.gcsfuse", "fuse.juicefs", "fuse.sshfs", "fuse.ceph", "fuse.glusterfs",
+    "fuse.mount-s3",
+)  # fmt: skip
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run: the words of the command, and the places and files that they name."""
+
+    words: tuple[str, ...]
+    inputs: tuple[Place, ...] = ()
+    outputs: tuple[Place, ...] = ()
+    settings: tuple[Path, ...] = ()  # TOML files, which go along
+    env: tuple[str, ...] = ()  # names of variables that go along
+    shared: tuple[Path, ...] = field(default_factory=lambda: shared_roots(os.environ.get("S2M_SHARED", "")))
+    ask: bool = False  # every node for the places, even if all nodes have one address
+
+
+def shared_roots(text: str) -> tuple[Path, ...]:
+    """Folders of a list such as ``/nfs:/scratch``."""
+    return tuple(Path(part).absolute() for part in text.split(os.pathsep) if part)
+
+
+def run(request: Request, address: str, *, out: Say, say: Say, wait: bool = True) -> tuple[str, int]:
+    """Submit a command and follow it to its end: the job's id, and the exit code that the command ended with.
+
+    Args:
+        address: Of a job server, ``auto``, or ``local`` for a cluster that lives as long as the call.
+        out: Takes what the command writes to stdout.
+        say: Takes all else.
+        wait: Without it the code is 0, and the job goes on.
+
+    Raises:
+        ConfigError: the cluster cannot be reached, or a path cannot be seen from it, or a secret would travel.
+        Interrupted: the cluster was lost, or this process was told to stop.
+    """
+    env = chosen(request.env, os.environ)
+    for word in request.words:
+        refuse_secrets(word, "command")
+    for place in (*request.inputs, *request.outputs):
+        refuse_secrets(place.uri if isinstance(place, Remote) else str(place), "command")
+    _require_there(request.inputs, request.shared)
+    if address != "local":
+        return _run(request, Cluster(address), env, out, say, wait=wait, own=False)
+    if not wait:
+        raise ConfigError("--no-wait: a cluster of --address local ends with this command")
+    with own_head() as url:
+        say(f"{url}: a cluster of this command's own")
+        return _run(request, Cluster(url), env, out, say, wait=True, own=True)
+
+
+def _run(
+    request: Request, cluster: Cluster, env: dict[str, str], out: Say, say: Say, *, wait: bool, own: bool
+) -> tuple[str, int]:
+    for warning in cluster.warnings:
+        say(f"warning: {warning}")
+    hosts = set() if own else set(cluster.nodes())  # nothing: the server did not tell
+    if not own and not (hosts and hosts <= own_addresses()):
+        require_shared((*request.inputs, *request.outputs), request.shared, cluster.url)
+    job_id = _submit(request, cluster, env)
+    say(f"job {job_id} at {cluster.url}")
+    if not wait:
+        return job_id, 0
+    try:
+        return job_id, follow(cluster, job_id, out=out, say=say)
+    except KeyboardInterrupt:
+        if not own:
+            raise Interrupted(f"job {job_id} goes on; `s2m jobs wait {job_id}` follows it, `stop` ends it") from None
+        cluster.stop(job_id)  # it writes what it has done
+        follow(cluster, job_id, out=out, say=say)
+        raise
+
+
+def follow(cluster: Cluster, job_id: str, *, out: Say, say: Say) -> int:
+    """Show a job's log until its end; the exit code of its command.
+
+    Raises:
+        Interrupted: the cluster was lost.
+    """
+    for line in cluster.follow(job_id):
+        show(line, out=out, say=say)
+    job = cluster.job(job_id)
+    code = exit_code(job)
+    if job.driver_exit_code is None and job.status != "SUCCEEDED":
+        what = "was stopped" if job.status == "STOPPED" else " ".join((job.message or "ended").split())[:300]
+        say(f"job {job_id} {what}; the same command again resumes")
+    if code == 127:
+        say("the cluster's head has no `python` on its path")
+    return code
+
+
+def show(line: str, *, out: Say, say: Say) -> None:
+    """One line of a job's log, to where the command wrote it."""
+    if line.startswith(MARK):
+        out(line[1:].rstrip("\n"))
+    elif not is_chatter(line):
+        say(line.rstrip("\n"))
+
+
+def _submit(request: Request, cluster: Cluster, env: dict[str, str]) -> str:
+    words = _moved(request.words, request)
+    job_id = f"s2m-{words[0]}-{secrets.token_hex(4)}"
+    extra = {f".submitted/{number}-{path.name}": path for number, path in enumerate(request.settings)}
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "package.zip"
+        size = write_package(Path.cwd(), package, extra)
+        places = {
+            "inputs": [_travelling(p) for p in request.inputs],
+            "outputs": [_travelling(p) for p in request.outputs],
+            "ask": request.ask,
+        }
+        return cluster.submit(
+            seconds=SUBMIT_S + size / 2**20,
+            entrypoint=f"exec python -m cli {shlex.join(words)}",
+            submission_id=job_id,
+            metadata={"command": shlex.join(words), "s2m": versions()["s2m-ray"]},
+            runtime_env={
+                "working_dir": str(package),
+                "env_vars": env | {VARIABLE: json.dumps(places), "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)},
+            },
+        )
+
+
+def _moved(words: Sequence[str], request: Request) -> list[str]:
+    """The words with paths that mean the same in the job's working directory, which is another one."""
+    moved = {str(path): f".submitted/{number}-{path.name}" for number, path in enumerate(request.settings)}
+    for place in (*request.inputs, *request.outputs):
+        if isinstance(place, Path):
+            moved[str(place)] = str(place.absolute())
+
+    def move(word: str) -> str:
+        option, equals, value = word.partition("=")
+        if option.startswith("--") and equals:
+            return f"{option}={moved.get(value, value)}"
+        return moved.get(word, word)
+
+    return [words[0], *map(move, words[1:])]
+
+
+def _travelling(place: Place) -> str:
+    return place.uri if isinstance(place, Remote) else str(place.absolute())
+
+
+def require_shared(places: Iterable[Place], roots: Sequence[Path], cluster: str) -> None:
+    """Refuse what only this machine can see.
+
+    Raises:
+        ConfigError: a local path is neither below a root nor on a file system that machines share.
+    """
+    mounts = _mounts()
+    for place in places:
+        if isinstance(place, Remote):
+            continue
+        path = place.absolute()
+        if any(path.is_relative_to(root) for root in roots):
+            continue
+        kind = file_system(path.resolve(), mounts)
+        if kind not in SHARED_TYPES:
+            raise ConfigError(
+                f"{place}: lies on a disk of this machine ({kind}), which the workers at {cluster} cannot see; give "
+                "s3://bucket/path, or a path on shared storage; if the nodes do have it under the same path, say so "
+                f"with --shared {path.parent} (or S2M_SHARED)"
+            )
+
+
+def _require_there(inputs: Iterable[Place], roots: Sequence[Path]) -> None:
+    """Refuse an input that is not there, as far as this machine can tell: it need not have the cluster's storage.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    for place in inputs:
+        elsewhere = [root for root in roots if isinstance(place, Path) and place.absolute().is_relative_to(root)]
+        if any(not root.exists() for root in elsewhere):
+            continue  # the job looks
+        try:
+            if not place.exists():
+                raise ConfigError(f"{place}: no such file or folder")
+        except S2MError as error:
+            if isinstance(error, ConfigError):
+                raise
+            # this machine has no access, the cluster may
+
+
+def file_system(path: Path, mounts: Sequence[tuple[Path, str]]) -> str:
+    """Type of the file system that holds a path: that of the deepest mount above it."""
+    above = [(len(at.parts), number, kind) for number, (at, kind) in enumerate(mounts) if path.is_relative_to(at)]
+    return max(above)[2] if above else "unknown"
+
+
+def _mounts() -> list[tuple[Path, str]]:
+    try:
+        lines = Path("/proc/self/mounts").read_text().splitlines()
+    except OSError:  # not Linux
+        return []
+    return [(Path(at.replace("\\040", " ")), kind) for _, at, kind, *_ in map(str.split, lines)]
+
+
+def own_addresses() -> set[str]:
+    """Addresses of this machine."""
+    import ray._private.services
+
+    found = {"127.0.0.1", "::1", ray._private.services.get_node_ip_address()}
+    with suppress(OSError):  # the host's name is in no table
+        found |= {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)}
+    return found
+
+
+def describe(job: Any) -> dict[str, Any]:
+    """A job as plain values, for lists."""
+    return {
+        "job": job.submission_id,
+        "status": str(job.status.value if hasattr(job.status, "value") else job.status),
+        "command": (job.metadata or {}).get("command", job.entrypoint),
+        "started": job.start_time and job.start_time / 1000,
+        "ended": job.end_time and job.end_time / 1000,
+        "exit_code": job.driver_exit_code,
+    }
