@@ -9,6 +9,7 @@ import pyarrow as pa
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from s2m_ray.compare import NOUNS
 from s2m_ray.files import replacing, write_table
 from s2m_ray.markup import csv_table, markdown_table
 from s2m_ray.report import figures
@@ -56,7 +57,7 @@ def write_outputs(
     page = environment.get_template("sweep.html").render(
         header=header | told, cells=cells, figures={name: Markup(svg) for name, svg in drawn.items()},
         choice=choice, sentences=sentences(choice, header, objective), objective=objective,
-        averaged=[figures.short(key) for key in mapped[2:]],
+        averaged=[figures.short(key) for key in mapped[2:]], units=NOUNS[header["chosen_by"]["unit"]],
     )  # fmt: skip
     _write(out / "report.html", page)
     return told
@@ -142,8 +143,8 @@ def sentences(choice: Choice, header: Mapping[str, Any], objective: str) -> list
         verdict = "The gain is real" if gain.p <= 0.05 and not low <= 0 <= high else "The gain may be chance"
         found.append(
             f"{verdict}: {gain.difference:+.3f} over the best without a regulariser ({baseline.configuration.name}), "
-            f"95 % interval {low:+.3f} to {high:+.3f}, p = {gain.p:.3f} by the paired test over {by['unit']}s; both "
-            "were chosen by these very queries, so that it flatters the winner."
+            f"95 % interval {low:+.3f} to {high:+.3f}, p = {gain.p:.3f} by the paired test over "
+            f"{NOUNS[by['unit']]}; both were chosen by these very queries, so that it flatters the winner."
         )
     if choice.alike:
         found.append(f"The paired test does not tell {len(choice.alike)} other configurations from the best.")
