@@ -19,7 +19,7 @@ def pipeline(
     address: Address = None,
     as_json: Json = False,
 ) -> None:
-    """Do the steps of a file (manifest, embed, train, evaluate, report) in one job; again, it resumes."""
+    """Do the steps of a file (manifest, embed, tune, train, evaluate, report) in one job; again, it resumes."""
     from s2m_ray.recipe import read_recipe
 
     recipe = read_recipe(file, out=out, workers=workers, address=address)

@@ -42,6 +42,7 @@ def test_steps_without_a_table_are_left_out(tmp_path):
     [
         ("[train]\n", "out: missing, expected the folder"),
         ('out = "o"\n[trian]\n', "unknown table 'trian'; expected one of out, manifest"),
+        ('out = "o"\n[manifest.speech]\ncorpus = "ravdess"\n', "root: expected|root=.*expected the corpus's folder"),
         ('out = "o"\n[pretrain]\n', "unknown table 'pretrain'; it is no step yet"),
         ('out = "o"\n[train]\nmusic = "m"\n', "speech: missing"),
         ('out = "o"\n[embed.speech]\n', "manifest: missing"),
@@ -50,7 +51,7 @@ def test_steps_without_a_table_are_left_out(tmp_path):
         ('out = "o"\n[embed.speech]\nmanifest = "m"\nout = "x"\n', "embed.speech.out: cannot be set for a step"),
         ('out = "o"\n[embed.speech]\nmanifest = "m"\n[embed.speech.resources]\n', "resources: cannot be set"),
         ('out = "o"\n[train]\nspeech = "s"\nmusic = "m"\nloss.margin = 9\n', "loss.margin=9.* in \\(0, 2\\]"),
-        ('out = "o"\n[manifest.speech]\ncorpus = "radio"\nroot = "r"\n', "corpus=radio.* expected a root and one of"),
+        ('out = "o"\n[manifest.speech]\ncorpus = "radio"\nroot = "r"\n', "corpus=radio, expected a root and one of"),
         ('out = "o"\n[report]\n', "report: there is no \\[evaluate\\]"),
         ('out = "o"\n[resources]\nworkrs = 1\n', "unknown key 'workrs'; did you mean 'workers'?"),
         ("out = ", "not valid TOML"),
