@@ -62,6 +62,7 @@ def run(recipe: Recipe, progress: Progress | None = None) -> PipelineResult:
 def steps(recipe: Recipe) -> Iterator[Step]:
     """The steps of a recipe in their order."""
     for side, listing in recipe.manifest.items():
+        assert listing.out is not None
         yield Step(f"manifest {side}", listing.out, partial(_manifest, listing))
     for side, config in recipe.embed.items():
         yield Step(f"embed {side}", config.out, partial(_embed, config))

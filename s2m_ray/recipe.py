@@ -5,7 +5,7 @@ Every output lies below ``out`` under a fixed name, so that each step finds what
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,7 +35,7 @@ class Recipe:
     @property
     def inputs(self) -> tuple[Place, ...]:
         """What must be there before the first step."""
-        made = {config.out for config in (*self.manifest.values(), *self.embed.values())}
+        made = {config.out for config in self.manifest.values()} | {config.out for config in self.embed.values()}
         made |= {self.train.out} if self.train else set()
         made |= {self.tune.out / BEST} if self.tune else set()
         needed: list[Any] = [config.root for config in self.manifest.values()]
@@ -92,7 +92,8 @@ def read_recipe(
     stores = {side: config.out for side, config in embeds.items()}
     tune = train = evaluate = None
     if "tune" in values:
-        tune = _step(TuneConfig, values["tune"], f"{file}: tune", resources, out / "tune", **stores)
+        alone = replace(resources, workers=0)  # of a sweep they are those of one trial
+        tune = _step(TuneConfig, values["tune"], f"{file}: tune", alone, out / "tune", **stores)
     if "train" in values:
         train = _step(TrainConfig, values["train"], f"{file}: train", resources, out / "model", **stores)
     if "evaluate" in values:
@@ -104,8 +105,8 @@ def read_recipe(
     if "report" in values and not evaluate:
         raise ConfigError(f"{file}: report: there is no [evaluate] that it could tell of")
     return Recipe(
-        out=out, manifest=manifests, embed=embeds, tune=tune, train=train, evaluate=evaluate, report="report" in values,
-        resources=resources,
+        out=out, manifest=manifests, embed=embeds, tune=tune, train=train, evaluate=evaluate,
+        report="report" in values, resources=resources,
     )  # fmt: skip
 
 

@@ -29,6 +29,19 @@ def test_a_file_becomes_steps_in_order(corpus, tmp_path):
     assert recipe.inputs == (corpus / "speech.parquet", corpus / "music.parquet")
 
 
+def test_what_a_sweep_chose_is_evaluated_unless_a_training_follows(tmp_path):
+    sweep = 'out = "o"\n[resources]\nworkers = 3\n[tune]\nspeech = "s"\nmusic = "m"\n[tune.space]\n'
+    sweep += '"loss.margin" = [0.2, 0.4]\n[evaluate]\nspeech = "s"\nmusic = "m"\n'
+    (tmp_path / "p.toml").write_text(sweep)
+    recipe = read_recipe(tmp_path / "p.toml", out=tmp_path)
+    assert [step.name for step in steps(recipe)] == ["tune", "evaluate"]
+    assert recipe.evaluate.model == tmp_path / "tune" / "best"
+    assert recipe.evaluate.model not in recipe.inputs
+    assert (recipe.evaluate.resources.workers, recipe.tune.resources.workers) == (3, 0)  # a trial's are not the job's
+    (tmp_path / "p.toml").write_text(sweep + '[train]\nspeech = "s"\nmusic = "m"\n')
+    assert read_recipe(tmp_path / "p.toml", out=tmp_path).evaluate.model == tmp_path / "model"
+
+
 def test_steps_without_a_table_are_left_out(tmp_path):
     (tmp_path / "p.toml").write_text('out = "o"\n[train]\nspeech = "s3://b/speech"\nmusic = "/m"\n')
     recipe = read_recipe(tmp_path / "p.toml", out=tmp_path, workers=3, address="auto")
