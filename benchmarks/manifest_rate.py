@@ -93,12 +93,14 @@ def main() -> None:
         for _ in range(args.rounds):
             times["find + plain loop"].append(plain(large))
             times["s2m manifest --probe"].append(ours(large, out, args.files))
+            print(", ".join(f"{way} {found[-1]:.1f} s" for way, found in times.items()), flush=True)
         peaks: dict[int, list[float]] = {args.files // 10: [], args.files: []}
         for _ in range(max(1, args.rounds - 1)):
             for folder, files in ((small, args.files // 10), (large, args.files)):
                 seen = [0.0]
                 ours(folder, out, files, watch=lambda pid, seen=seen: seen.append(pss_mib(pid)))
                 peaks[files].append(max(seen))
+                print(f"{files} files: {max(seen):.0f} MiB", flush=True)
     rates = {way: args.files / statistics.median(found) for way, found in times.items()}
     print(f"{args.files} files, {args.rounds} rounds, {os.cpu_count()} cores; whole commands")
     for way, found in times.items():
