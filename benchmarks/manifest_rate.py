@@ -1,9 +1,9 @@
-"""Claims: `s2m manifest --probe` of many small files is as quick as `find` and a plain loop, and its memory is flat.
+"""Claims: `s2m manifest --probe` of many small files is as quick as `find` and a plain loop, and flat in memory.
 
 ``python benchmarks/manifest_rate.py [--files N] [--rounds N]`` writes N tiny WAV files (100 000) and, in turn, round
 by round: lists them with `find` and probes each in one plain process (libsndfile's header, SHA-256 of the file), and
 lists and probes them by a fresh command. Seconds are of whole commands, start-up included. Then the peak memory of
-the command's process tree (proportional set size) at N / 10 and at N files. Medians.
+the process tree (proportional set size) of the same on Ray, two workers, at N / 10 and at N files. Medians.
 """
 
 import argparse
@@ -61,13 +61,15 @@ def plain(folder: Path) -> float:
     return time.perf_counter() - started
 
 
-def ours(folder: Path, out: Path, files: int, watch: Callable[[int], object] = lambda _: None) -> float:
+def ours(
+    folder: Path, out: Path, files: int, *options: str, watch: Callable[[int], object] = lambda _: None
+) -> float:  # fmt: skip
     """Seconds of the command, all of whose files have to be in the manifest."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "cli", "manifest", "folder", folder, "--modality", "music", "--probe", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [*command, "--out", out], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        [*command, "--out", out, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
     ) as child:  # fmt: skip
         while child.poll() is None:
             watch(child.pid)
@@ -98,7 +100,7 @@ def main() -> None:
         for _ in range(max(1, args.rounds - 1)):
             for folder, files in ((small, args.files // 10), (large, args.files)):
                 seen = [0.0]
-                ours(folder, out, files, watch=lambda pid, seen=seen: seen.append(pss_mib(pid)))
+                ours(folder, out, files, "--workers", "2", watch=lambda pid, seen=seen: seen.append(pss_mib(pid)))
                 peaks[files].append(max(seen))
                 print(f"{files} files: {max(seen):.0f} MiB", flush=True)
     rates = {way: args.files / statistics.median(found) for way, found in times.items()}
