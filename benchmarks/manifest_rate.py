@@ -1,4 +1,6 @@
-"""Claims: `s2m manifest --probe` of many small files is as quick as `find` and a plain loop, and flat in memory.
+"""Claims: `s2m manifest --probe` has half the rate of `find` and a plain loop or more, and its memory is flat.
+
+It does more than the loop: tags, checks, leaks, duplicates, shards to resume from, Parquet.
 
 ``python benchmarks/manifest_rate.py [--files N] [--rounds N]`` writes N tiny WAV files (100 000) and, in turn, round
 by round: lists them with `find` and probes each in one plain process (libsndfile's header, SHA-256 of the file), and
@@ -21,7 +23,7 @@ from pathlib import Path
 from embed_memory import pss_mib
 
 ROOT = Path(__file__).resolve().parent.parent
-MEMORY_GOAL = 1.15
+RATE_GOAL, MEMORY_GOAL = 0.5, 1.15
 A_FOLDER = 1000
 SAMPLES = 800  # 0.1 s at 8 kHz
 PLAIN = """
@@ -107,13 +109,16 @@ def main() -> None:
     print(f"{args.files} files, {args.rounds} rounds, {os.cpu_count()} cores; whole commands")
     for way, found in times.items():
         print(f"{way:22} {rates[way]:8.0f} files/s  ({min(found):.1f} to {max(found):.1f} s)")
-    print(f"ratio {rates['s2m manifest --probe'] / rates['find + plain loop']:.2f}")
+    ratio = rates["s2m manifest --probe"] / rates["find + plain loop"]
+    print(f"ratio {ratio:.2f}, goal {RATE_GOAL}")
     first, last = (statistics.median(found) for found in peaks.values())
     for files, found in peaks.items():
         print(f"{files:7} files: peak {statistics.median(found):.0f} MiB ({min(found):.0f} to {max(found):.0f})")
     print(f"memory ratio {last / first:.2f}, limit {MEMORY_GOAL}")
     if last > MEMORY_GOAL * first:
         sys.exit("missed: memory grows with the library")
+    if ratio < RATE_GOAL:
+        sys.exit("missed: the rate")
 
 
 if __name__ == "__main__":
