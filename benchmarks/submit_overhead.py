@@ -1,7 +1,7 @@
 """What submission adds: seconds from the command to the first embedded items, here and through a cluster.
 
-``python benchmarks/submit_overhead.py [ROUNDS]`` takes about 60 s a round. The three ways take turns, so that a slow
-moment of the machine hits all of them:
+``python benchmarks/submit_overhead.py [ROUNDS]`` takes one to four minutes a round. The three ways take turns, so
+that a slow moment of the machine hits all of them:
 
 - `s2m embed` on this machine, which starts a Ray of its own;
 - `s2m submit embed` to a cluster that is up: package, upload, the job's start, joining the cluster;
@@ -67,9 +67,8 @@ def main() -> None:
             seconds["own cluster"].append(first_item_s(["submit", "--address", "local", *words], store))
             with own_head() as url:
                 seconds["submitted"].append(first_item_s(["submit", "--address", url, *words], store))
-            print(
-                f"round {number + 1}: " + ", ".join(f"{name} {each[-1][0]:.1f} s" for name, each in seconds.items())
-            )
+            found = ", ".join(f"{name} {each[-1][0]:.1f} s" for name, each in seconds.items())
+            print(f"round {number + 1}: {found}", flush=True)
     base = statistics.median(first for first, _ in seconds["here"])
     for name, each in seconds.items():
         first = statistics.median(answer[0] for answer in each)

@@ -90,7 +90,7 @@ class Cluster:
         self.has_authentication = self._asks_for_token()
         from ray.job_submission import JobSubmissionClient
 
-        logging.getLogger("ray.dashboard").setLevel(logging.ERROR)  # it tells of each package
+        logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.ERROR)  # it tells of each package
         self._client = self._ask("connect", lambda: JobSubmissionClient(self.url), 2 * ANSWER_S)
         if self.has_authentication:
             self.jobs()  # with the token, which the question for a version does not need
