@@ -1,9 +1,11 @@
-"""Claims: `s2m manifest --probe` of many small files is as quick as `find` and a plain loop, and its memory is flat.
+"""Claims: `s2m manifest --probe` has half the rate of `find` and a plain loop or more, and its memory is flat.
+
+It does more than the loop: tags, checks, leaks, duplicates, shards to resume from, Parquet.
 
 ``python benchmarks/manifest_rate.py [--files N] [--rounds N]`` writes N tiny WAV files (100 000) and, in turn, round
 by round: lists them with `find` and probes each in one plain process (libsndfile's header, SHA-256 of the file), and
 lists and probes them by a fresh command. Seconds are of whole commands, start-up included. Then the peak memory of
-the command's process tree (proportional set size) at N / 10 and at N files. Medians.
+the process tree (proportional set size) of the same on Ray, two workers, at N / 10 and at N files. Medians.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from pathlib import Path
 from embed_memory import pss_mib
 
 ROOT = Path(__file__).resolve().parent.parent
-MEMORY_GOAL = 1.15
+RATE_GOAL, MEMORY_GOAL = 0.5, 1.15
 A_FOLDER = 1000
 SAMPLES = 800  # 0.1 s at 8 kHz
 PLAIN = """
@@ -61,13 +63,15 @@ def plain(folder: Path) -> float:
     return time.perf_counter() - started
 
 
-def ours(folder: Path, out: Path, files: int, watch: Callable[[int], object] = lambda _: None) -> float:
+def ours(
+    folder: Path, out: Path, files: int, *options: str, watch: Callable[[int], object] = lambda _: None
+) -> float:  # fmt: skip
     """Seconds of the command, all of whose files have to be in the manifest."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "cli", "manifest", "folder", folder, "--modality", "music", "--probe", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [*command, "--out", out], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        [*command, "--out", out, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
     ) as child:  # fmt: skip
         while child.poll() is None:
             watch(child.pid)
@@ -93,23 +97,28 @@ def main() -> None:
         for _ in range(args.rounds):
             times["find + plain loop"].append(plain(large))
             times["s2m manifest --probe"].append(ours(large, out, args.files))
+            print(", ".join(f"{way} {found[-1]:.1f} s" for way, found in times.items()), flush=True)
         peaks: dict[int, list[float]] = {args.files // 10: [], args.files: []}
         for _ in range(max(1, args.rounds - 1)):
             for folder, files in ((small, args.files // 10), (large, args.files)):
                 seen = [0.0]
-                ours(folder, out, files, watch=lambda pid, seen=seen: seen.append(pss_mib(pid)))
+                ours(folder, out, files, "--workers", "2", watch=lambda pid, seen=seen: seen.append(pss_mib(pid)))
                 peaks[files].append(max(seen))
+                print(f"{files} files: {max(seen):.0f} MiB", flush=True)
     rates = {way: args.files / statistics.median(found) for way, found in times.items()}
     print(f"{args.files} files, {args.rounds} rounds, {os.cpu_count()} cores; whole commands")
     for way, found in times.items():
         print(f"{way:22} {rates[way]:8.0f} files/s  ({min(found):.1f} to {max(found):.1f} s)")
-    print(f"ratio {rates['s2m manifest --probe'] / rates['find + plain loop']:.2f}")
+    ratio = rates["s2m manifest --probe"] / rates["find + plain loop"]
+    print(f"ratio {ratio:.2f}, goal {RATE_GOAL}")
     first, last = (statistics.median(found) for found in peaks.values())
     for files, found in peaks.items():
         print(f"{files:7} files: peak {statistics.median(found):.0f} MiB ({min(found):.0f} to {max(found):.0f})")
     print(f"memory ratio {last / first:.2f}, limit {MEMORY_GOAL}")
     if last > MEMORY_GOAL * first:
         sys.exit("missed: memory grows with the library")
+    if ratio < RATE_GOAL:
+        sys.exit("missed: the rate")
 
 
 if __name__ == "__main__":

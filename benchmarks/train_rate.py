@@ -183,6 +183,7 @@ def main() -> int:
             for name, threads, measure in work:
                 torch.set_num_threads(threads)
                 times.setdefault(name, []).append(measure())
+                print(f"{name}: {times[name][-1]:.4f} s", file=sys.stderr, flush=True)
     median = {name: statistics.median(values) for name, values in times.items()}
     original = min((name for name in median if name.startswith("original")), key=median.__getitem__)
     steps = EPOCHS * (FULL.speech_items[0] // BATCH)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.survey import HERE_SHARDS, probe_shards
+from jobs.survey import probe_shards
 from s2m_ray.config import ManifestConfig, allowed_rejects, to_dict
 from s2m_ray.datasets import corpus_rows, leaks_of
 from s2m_ray.errors import ManifestError
@@ -30,6 +30,7 @@ from s2m_ray.store import REJECTS
 from s2m_ray.summary import Duplicates, Summary
 from s2m_ray.survey import ROWS, done, pieces, rejects_path, shard_count
 
+AGAIN_SHARDS = 8  # up to so many are quickly probed again, and leave nothing behind
 NOTES = "notes.json"  # of the listing, and written after it
 Tables = Callable[[], Iterable[pa.Table]]
 
@@ -71,7 +72,7 @@ def run(cfg: ManifestConfig, progress: Progress | None = None) -> ManifestResult
         except ManifestError as error:
             refused = error
     # what took long stays: --allow-leaks goes on from there, and a corpus that was mended is probed again anyway
-    if refused is None or not (folder / NOTES).exists() or shard_count(folder) <= HERE_SHARDS:
+    if refused is None or not (folder / NOTES).exists() or shard_count(folder) <= AGAIN_SHARDS:
         _remove(folder)
     if refused:
         raise refused

@@ -10,16 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs import embed, evaluate, report, train
+from jobs import embed, evaluate, manifest, report, train, tune
 from jobs.session import ray_session
-from s2m_ray.config import EmbedConfig, EvalConfig, TrainConfig, to_dict
-from s2m_ray.datasets import import_corpus
+from s2m_ray.config import EmbedConfig, EvalConfig, ManifestConfig, TrainConfig, to_dict
 from s2m_ray.errors import ConfigError
 from s2m_ray.files import claim
-from s2m_ray.manifest import write_manifest
 from s2m_ray.place import Place
 from s2m_ray.progress import Progress, Silent
-from s2m_ray.recipe import Listing, Recipe
+from s2m_ray.recipe import Recipe
+from s2m_ray.sweep import TuneConfig
 
 
 @dataclass
@@ -63,10 +62,12 @@ def run(recipe: Recipe, progress: Progress | None = None) -> PipelineResult:
 def steps(recipe: Recipe) -> Iterator[Step]:
     """The steps of a recipe in their order."""
     for side, listing in recipe.manifest.items():
-        target = recipe.manifest_path(side)
-        yield Step(f"manifest {side}", target, partial(_manifest, listing, target))
+        assert listing.out is not None
+        yield Step(f"manifest {side}", listing.out, partial(_manifest, listing))
     for side, config in recipe.embed.items():
         yield Step(f"embed {side}", config.out, partial(_embed, config))
+    if recipe.tune:
+        yield Step("tune", recipe.tune.out, partial(_tune, recipe.tune))
     if recipe.train:
         yield Step("train", recipe.train.out, partial(_train, recipe.train))
     if recipe.evaluate:
@@ -82,25 +83,32 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
         return {key: value for key, value in to_dict(config).items() if key not in ("out", "resources")}
 
     return {
-        "manifest": {side: plain(m) | {"options": dict(m.options)} for side, m in recipe.manifest.items()},
+        "manifest": {side: plain(config) for side, config in recipe.manifest.items()},
         "embed": {side: plain(config) for side, config in recipe.embed.items()},
+        "tune": recipe.tune and plain(recipe.tune),
         "train": recipe.train and plain(recipe.train),
         "evaluate": recipe.evaluate and plain(recipe.evaluate),
         "report": recipe.report,
     }
 
 
-def _manifest(listing: Listing, target: Path, _: Progress, __: PipelineResult) -> dict[str, Any]:
+def _manifest(config: ManifestConfig, progress: Progress, result: PipelineResult) -> dict[str, Any]:
     """Kept if it is there: the stores hold its checksum, and a corpus is not listed anew behind their back."""
-    if not target.exists():
-        write_manifest(import_corpus(listing.corpus, listing.root, **listing.options), target)
-    return {"manifest": str(target)}
+    assert config.out is not None
+    if not config.out.exists():
+        result.over_limit |= manifest.run(config, progress).over_limit
+    return {"manifest": str(config.out)}
 
 
 def _embed(config: EmbedConfig, progress: Progress, result: PipelineResult) -> dict[str, Any]:
     done = embed.run(config, progress)
     result.over_limit |= done.over_limit
     return {"embedded_now": done.embedded_now, "items": done.header["items"], "rejected": done.header["rejected"]}
+
+
+def _tune(config: TuneConfig, _: Progress, __: PipelineResult) -> dict[str, Any]:
+    done = tune.run(config)
+    return {"trained_now": done.trained_now, "failed": sorted(done.failed), "report": str(config.out / "report.html")}
 
 
 def _train(config: TrainConfig, progress: Progress, _: PipelineResult) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The shards of a manifest through a pool of actors, on Ray Data, or in this process if they are few."""
+"""The shards of a manifest through a pool of actors, on Ray Data, or in this process while that is quicker."""
 
 import logging
 import queue
@@ -18,7 +18,7 @@ from s2m_ray.progress import Progress
 from s2m_ray.survey import SurveyShard
 
 POLL_S = 0.5
-HERE_SHARDS = 8  # up to so many are probed in this process: Ray takes longer to start
+RAY_PAYS_S = 60.0  # of work that is left: Ray and its workers take some 15 s to start (measured, two cores)
 
 
 def probe_shards(cfg: ManifestConfig, folder: Place, shards: list[int], progress: Progress) -> None:
@@ -29,12 +29,22 @@ def probe_shards(cfg: ManifestConfig, folder: Place, shards: list[int], progress
         ManifestError, OSError: a worker could not read its shard or write, or died on it again and again.
         Interrupted: nothing moved.
     """
+    survey, waiting = SurveyShard(folder, checksum=cfg.checksum), list(shards)
     total, counted = len(shards) * cfg.shard_items, 0
-    by_ray = len(shards) > HERE_SHARDS or cfg.resources.workers > 0 or cfg.resources.address != "local"
-    survey = SurveyShard(folder, checksum=cfg.checksum)
-    for counts in _by_ray(cfg, folder, shards) if by_ray else map(survey, shards):
+    by_ray = cfg.resources.workers > 0 or cfg.resources.address != "local"
+    started = time.monotonic()
+
+    def count(counts: dict[str, Any]) -> None:
+        nonlocal counted
         counted += counts["items"] + counts["rejected"]
         progress.update(counted, max(total, counted), "files")
+
+    while waiting and not by_ray:
+        count(survey(waiting.pop(0)))
+        a_shard_s = (time.monotonic() - started) / (len(shards) - len(waiting))
+        by_ray = a_shard_s * len(waiting) > RAY_PAYS_S
+    for counts in _by_ray(cfg, folder, waiting) if waiting else ():
+        count(counts)
 
 
 class _Worker:

@@ -26,7 +26,17 @@ from s2m_ray.space import describe as described_space
 from s2m_ray.space import flat, named
 from s2m_ray.speech import read_speech
 from s2m_ray.store import Store, read_store
-from s2m_ray.sweep import Configuration, Trial, TuneConfig, configurations, pack_size, packs, planned_points
+from s2m_ray.sweep import (
+    BASELINE,
+    BEST,
+    Configuration,
+    Trial,
+    TuneConfig,
+    configurations,
+    pack_size,
+    packs,
+    planned_points,
+)
 from s2m_ray.train import word_names
 from s2m_ray.trial import LEDGER, WEIGHTS, Scorer
 
@@ -229,7 +239,7 @@ def _look_at_test(sweep: Sweep, choice: Choice, board: Quiet) -> dict[str, Any]:
     """Winner and baseline on the test split: once, unless other configurations or seeds have been chosen since."""
     cfg = sweep.cfg
     split, record = cfg.sweep.test_split, cfg.out / "test" / TOUCHED
-    chosen = {"best": choice.winner, "baseline": choice.baseline}
+    chosen = {BEST: choice.winner, BASELINE: choice.baseline}
     _restore_weights(sweep, choice, board)
     for name, row in chosen.items():
         _seal(sweep, row, cfg.out / name)

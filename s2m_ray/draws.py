@@ -104,11 +104,14 @@ class Dropout:
         if self._rate == 0:
             return [None] * len(self._widths)
         shape = (batch, sum(self._widths))
-        drawn = {
-            seed: torch.rand(shape, generator=own, device=self._device) for seed, own in self._generators.items()
-        }
-        uniform = torch.stack([drawn[seed] for seed in self._seeds])
-        masks = (uniform >= self._rate).float() / (1 - self._rate)
+        masks = torch.empty(len(self._seeds), *shape, device=self._device)
+        drawn: dict[int, Tensor] = {}
+        for seed, own in zip(self._seeds, masks, strict=True):
+            if seed in drawn:
+                own.copy_(drawn[seed])
+            else:
+                drawn[seed] = own.uniform_(generator=self._generators[seed])
+        masks.ge_(self._rate).div_(1 - self._rate)  # in place: new memory costs more than the numbers
         return list(masks.split(self._widths, dim=-1))
 
 

@@ -70,9 +70,9 @@ class Head(nn.Module):
         Args:
             keep: Dropout mask, already scaled by ``1 / (1 - dropout)``.
         """
-        x = (x - self.input_mean) / self.input_scale
+        x = (x - self.input_mean).div_(self.input_scale)
         if keep is not None:
-            x = x * keep
+            x = x.mul_(keep)
         x = torch.bmm(x, self.linear1)
         x = self._norm(x, self.hidden_mean, self.hidden_var, self.gain, self.shift)
         x = torch.bmm(functional.relu(x), self.linear2)

@@ -29,16 +29,23 @@ class SeedwiseAdamW:
     def __init__(self, net: nn.Module, settings: Sequence[FitConfig]) -> None:
         """Take the settings of each seed, of which the learning rate and the weight decay matter here."""
         self._slices = {name: (value, value.detach().unbind()) for name, value in net.named_parameters()}
+        # one group for all seeds of the same settings: a group costs as much as many tensors
+        self._places: dict[FitConfig, list[int]] = {}
+        for place, cfg in enumerate(settings):
+            self._places.setdefault(cfg, []).append(place)
         groups = [
-            {"params": [slices[place] for _, slices in self._slices.values()], "weight_decay": cfg.weight_decay}
-            for place, cfg in enumerate(settings)
+            {
+                "params": [slices[place] for _, slices in self._slices.values() for place in places],
+                "weight_decay": cfg.weight_decay,
+            }
+            for cfg, places in self._places.items()
         ]
         self._adamw = torch.optim.AdamW(groups, fused=True)
 
     def step(self, rates: Sequence[float]) -> None:
         """One update from the gradients of the whole parameters, with the learning rate of each seed."""
-        for group, rate in zip(self._adamw.param_groups, rates, strict=True):
-            group["lr"] = rate
+        for group, places in zip(self._adamw.param_groups, self._places.values(), strict=True):
+            group["lr"] = rates[places[0]]
         for value, slices in self._slices.values():
             assert value.grad is not None
             for leaf, gradient in zip(slices, value.grad, strict=True):

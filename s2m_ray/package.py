@@ -12,7 +12,7 @@ from s2m_ray.errors import ConfigError
 from s2m_ray.files import replacing
 
 LIMIT_BYTES = 95 * 2**20  # Ray's job server refuses a request above 100 MiB
-CODE = ("cli.py", "jobs", "s2m_ray")  # beside each other, here and in the archive
+CODE = ("cli.py", "commands", "jobs", "s2m_ray")  # beside each other, here and in the archive
 # Never part of a package, whatever git says of them: who can submit to a cluster can read its packages.
 SECRETS = (
     ".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", ".netrc", ".pypirc", ".npmrc", "id_rsa*", "id_ed25519*",

@@ -5,27 +5,18 @@ Every output lies below ``out`` under a fixed name, so that each step finds what
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from s2m_ray.config import EmbedConfig, EvalConfig, ResourceConfig, TrainConfig, from_values
+from s2m_ray.config import EmbedConfig, EvalConfig, ManifestConfig, ResourceConfig, TrainConfig, from_values
 from s2m_ray.datasets import CORPORA
 from s2m_ray.errors import ConfigError
 from s2m_ray.place import Place, Remote, place
+from s2m_ray.sweep import BEST, TuneConfig
 
 SIDES = ("speech", "music")
-MANIFEST_KEYS = ("corpus", "root", "modality", "split", "name", "columns")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listing:
-    """``[manifest.SIDE]``: the arguments of `s2m manifest`."""
-
-    corpus: str
-    root: Path
-    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +24,9 @@ class Recipe:
     """The steps that a file asks for, with the settings of each, in the order in which they are done."""
 
     out: Path
-    manifest: Mapping[str, Listing]
+    manifest: Mapping[str, ManifestConfig]
     embed: Mapping[str, EmbedConfig]
+    tune: TuneConfig | None
     train: TrainConfig | None
     evaluate: EvalConfig | None
     report: bool
@@ -43,17 +35,14 @@ class Recipe:
     @property
     def inputs(self) -> tuple[Place, ...]:
         """What must be there before the first step."""
-        made = {self.manifest_path(side) for side in self.manifest} | {config.out for config in self.embed.values()}
+        made = {config.out for config in self.manifest.values()} | {config.out for config in self.embed.values()}
         made |= {self.train.out} if self.train else set()
-        needed: list[Any] = [listing.root for listing in self.manifest.values()]
+        made |= {self.tune.out / BEST} if self.tune else set()
+        needed: list[Any] = [config.root for config in self.manifest.values()]
         needed += [config.manifest for config in self.embed.values()]
-        for config in (self.train, self.evaluate):
+        for config in (self.tune, self.train, self.evaluate):
             needed += [getattr(config, name, None) for name in ("speech", "music", "speech_text", "model")]
         return tuple(dict.fromkeys(path for path in needed if isinstance(path, (Path, Remote)) and path not in made))
-
-    def manifest_path(self, side: str) -> Path:
-        """File of a manifest that the pipeline makes."""
-        return self.out / "manifests" / f"{side}.parquet"
 
 
 def read_recipe(
@@ -70,10 +59,10 @@ def read_recipe(
         ConfigError: unknown table or key, a wrong value, or a step without what it works on.
     """
     values = _read(file)
-    known = ("out", "manifest", "embed", "train", "evaluate", "report", "resources")
+    known = ("out", "manifest", "embed", "tune", "train", "evaluate", "report", "resources")
     for key in values:
         if key not in known:
-            hint = "; it is no step yet" if key in ("pretrain", "tune") else ""
+            hint = "; it is no step yet" if key == "pretrain" else ""
             raise ConfigError(f"{file}: unknown table '{key}'{hint}; expected one of {', '.join(known)}")
     if out is None and not isinstance(values.get("out"), str):
         raise ConfigError(f"{file}: out: missing, expected the folder that all steps write to")
@@ -83,21 +72,32 @@ def read_recipe(
     given = {key: value for key, value in (("workers", workers), ("address", address)) if value is not None}
     resources = from_values(ResourceConfig, {**values.get("resources", {}), **given}, f"{file}: resources")
     manifests = {
-        side: _listing(table, f"{file}: manifest.{side}") for side, table in _sides(values, "manifest", file)
+        side: _step(
+            ManifestConfig, table, f"{file}: manifest.{side}", resources, out / "manifests" / f"{side}.parquet"
+        )
+        for side, table in _sides(values, "manifest", file)
     }
+    for side, config in manifests.items():
+        if config.corpus not in CORPORA:
+            raise ConfigError(
+                f"{file}: manifest.{side}: corpus={config.corpus}, expected a root and one of {', '.join(CORPORA)}"
+            )
     embeds = {
         side: _step(
             EmbedConfig, table, f"{file}: embed.{side}", resources, out / "stores" / side,
-            manifest=out / "manifests" / f"{side}.parquet" if side in manifests else None,
+            manifest=manifests[side].out if side in manifests else None,
         )
         for side, table in _sides(values, "embed", file)
     }  # fmt: skip
     stores = {side: config.out for side, config in embeds.items()}
-    train = evaluate = None
+    tune = train = evaluate = None
+    if "tune" in values:
+        alone = replace(resources, workers=0)  # of a sweep they are those of one trial
+        tune = _step(TuneConfig, values["tune"], f"{file}: tune", alone, out / "tune", **stores)
     if "train" in values:
         train = _step(TrainConfig, values["train"], f"{file}: train", resources, out / "model", **stores)
     if "evaluate" in values:
-        model = {"model": train.out if train else None}
+        model = {"model": train.out if train else tune.out / BEST if tune else None}
         evaluate = _step(
             EvalConfig, values["evaluate"], f"{file}: evaluate", resources, out / "evaluations" / "model",
             **stores, **model,
@@ -105,13 +105,18 @@ def read_recipe(
     if "report" in values and not evaluate:
         raise ConfigError(f"{file}: report: there is no [evaluate] that it could tell of")
     return Recipe(
-        out=out, manifest=manifests, embed=embeds, train=train, evaluate=evaluate, report="report" in values,
-        resources=resources,
+        out=out, manifest=manifests, embed=embeds, tune=tune, train=train, evaluate=evaluate,
+        report="report" in values, resources=resources,
     )  # fmt: skip
 
 
 def _refuse_relative(values: Mapping[str, Any], file: Path) -> None:
-    tables = {"": values, "train.": values.get("train", {}), "evaluate.": values.get("evaluate", {})}
+    tables = {
+        "": values,
+        "tune.": values.get("tune", {}),
+        "train.": values.get("train", {}),
+        "evaluate.": values.get("evaluate", {}),
+    }
     tables |= {
         f"{step}.{side}.": table for step in ("manifest", "embed") for side, table in _sides(values, step, file)
     }
@@ -139,17 +144,6 @@ def _sides(values: Mapping[str, Any], step: str, file: Path) -> list[tuple[str, 
         if side not in SIDES or not isinstance(table, Mapping):
             raise ConfigError(f"{file}: {step}.{side}: expected tables [{step}.speech] and [{step}.music]")
     return [(side, found[side]) for side in SIDES if side in found]
-
-
-def _listing(table: Mapping[str, Any], where: str) -> Listing:
-    for key, value in table.items():
-        if key not in MANIFEST_KEYS or not isinstance(value, str):
-            raise ConfigError(f"{where}.{key}={value!r}: expected strings {', '.join(MANIFEST_KEYS)}")
-    corpus, root = table.get("corpus"), table.get("root")
-    if corpus not in CORPORA or root is None:
-        raise ConfigError(f"{where}: corpus={corpus}, root={root}: expected a root and one of {', '.join(CORPORA)}")
-    options = {"corpus" if key == "name" else key: table[key] for key in table if key not in ("corpus", "root")}
-    return Listing(corpus=corpus, root=Path(root).absolute(), options=options)
 
 
 def _step(

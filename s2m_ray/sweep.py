@@ -18,6 +18,7 @@ from s2m_ray.space import Point, Space, flat
 
 Search = Literal["grid", "random", "optuna"]
 Scheduler = Literal["none", "asha"]
+BEST, BASELINE = "best", "baseline"  # folders of their checkpoints
 LOGGERS = ("mlflow", "wandb")
 # Measured on two cores, RAVDESS x VGMIDI (718 inputs): see `benchmarks/tune_rate.py`
 PACK = 5

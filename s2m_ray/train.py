@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from s2m_ray.config import FREE, IN_HALVES, FitConfig, LossConfig, Modality, ModelConfig, ParityConfig
 from s2m_ray.draws import WAYS, Dropout, draw_epoch, draw_shown, rows
@@ -132,10 +133,12 @@ def fit(
     if method.loss.has_tags and words is None:
         words = built_in(word_names(speech, valid_speech, music), own)
     names = words.names if words else ()
-    options: dict[str, Any] = {"words": names, "label_coordinates": parity.label_coordinates}
-    data = pairs(speech, music, label_map, music_tags, **options).to(device)
+    paired = partial(
+        pairs, label_map=label_map, music_tags=music_tags, words=names, label_coordinates=parity.label_coordinates
+    )
+    data = paired(speech, music).to(device)
     known_music = valid_music.take(np.isin(valid_music.column("emotion"), music_tags))
-    valid = pairs(valid_speech, known_music, label_map, music_tags, **options).to(device)
+    valid = paired(valid_speech, known_music).to(device)
     group = Group(
         _model(speech, music, seeds, method, words).to(device), [settings for _, settings in each],
         cumulative=parity.cumulative_patience,
@@ -241,8 +244,8 @@ class _Running:
             batch, keep = draws.step(step), dropout.masks(cfg.batch_size)
             half = (shown[step],) if shown is not None else ()
             vectors = [
-                net.speech(data.speech[batch.speech], keep[0], *half),
-                net.music(data.music[batch.music], keep[1]),
+                net.speech(functional.embedding(batch.speech, data.speech), keep[0], *half),
+                net.music(functional.embedding(batch.music, data.music), keep[1]),
             ]
             if method.loss.has_tags:
                 vectors += [

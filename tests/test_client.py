@@ -11,7 +11,7 @@ import pytest
 from job_server import JobServer, serving
 from pocket import pocket_corpus
 
-import cli
+from commands.cluster import submitted
 from jobs import client, token
 from jobs.client import Cluster
 from jobs.submit import Request, follow, run
@@ -43,7 +43,7 @@ def corpus(tmp_path_factory) -> Path:
 def submit(server: JobServer, corpus: Path, *more: str, **options: object) -> tuple[int, list[str], list[str]]:
     out: list[str] = []
     said: list[str] = []
-    words, inputs, outputs, files = cli.submitted(["embed", f"{corpus}/speech.parquet", "--out", "store", *more])
+    words, inputs, outputs, files = submitted(["embed", f"{corpus}/speech.parquet", "--out", "store", *more])
     request = Request(tuple(words), inputs, outputs, files)
     _, code = run(request, server.url, out=out.append, say=said.append, **options)
     return code, out, said

@@ -158,7 +158,7 @@ def test_the_dockerfile_is_linted(tmp_path):
 def test_the_image_has_what_a_command_needs_and_no_root():
     lines = (CLUSTER / "Dockerfile").read_text().splitlines()
     copied = {word for line in lines if line.startswith("COPY ") for word in shlex.split(line)[1:-1]}
-    assert copied == {"pyproject.toml", "constraints.txt", "README.md", "cli.py", "s2m_ray", "jobs"}
+    assert copied == {"pyproject.toml", "constraints.txt", "README.md", "cli.py", "commands", "s2m_ray", "jobs"}
     allowed = {line[1:] for line in (CLUSTER / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"}
     assert copied == allowed
     assert all((ROOT / name).exists() for name in copied)

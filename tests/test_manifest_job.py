@@ -15,6 +15,8 @@ import s3_server
 import tiny_corpora
 from tiny_audio import tone, written
 
+import jobs.manifest
+import jobs.survey
 from cli import TYPER_INTERRUPTED, app, exit_codes
 from jobs.manifest import run
 from s2m_ray import survey
@@ -148,14 +150,12 @@ def test_a_corpus_that_changed_meanwhile_is_probed_again(tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
         run_until_listed(cfg)
     survey.SurveyShard(tmp_path / "m.parquet.parts", checksum=True)(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.survey.HERE_SHARDS", 100)
-        assert run(cfg).resumed == 1
-        with pytest.raises(KeyboardInterrupt):
-            run_until_listed(cfg)
-        survey.SurveyShard(tmp_path / "m.parquet.parts", checksum=True)(0)
-        (root / "other/002 é.WAV").unlink()
-        result = run(cfg)
+    assert run(cfg).resumed == 1
+    with pytest.raises(KeyboardInterrupt):
+        run_until_listed(cfg)
+    survey.SurveyShard(tmp_path / "m.parquet.parts", checksum=True)(0)
+    (root / "other/002 é.WAV").unlink()
+    result = run(cfg)
     assert (result.resumed, result.summary.items.total()) == (0, 11)
 
 
@@ -192,6 +192,18 @@ def test_ray_gives_the_same(tmp_path, ray_cluster):
     assert pq.read_table(out).equals(pq.read_table(tmp_path / "one.parquet"))
 
 
+def test_what_would_take_long_goes_to_ray(tmp_path, ray_cluster, monkeypatch):
+    root, out = library(tmp_path / "lib"), tmp_path / "m.parquet"
+    monkeypatch.setattr("jobs.survey.RAY_PAYS_S", 0.0)
+    sent = []
+    really = jobs.survey._by_ray
+    monkeypatch.setattr(
+        "jobs.survey._by_ray", lambda cfg, folder, shards: sent.extend(shards) or really(cfg, folder, shards)
+    )
+    assert run(config(root, out, probe=True, shard_items=4)).summary.items.total() == 12
+    assert sent == [1, 2]  # the first tells how long one takes
+
+
 def test_an_error_of_a_worker_arrives(tmp_path, ray_cluster):
     root, out = library(tmp_path / "lib"), tmp_path / "m.parquet"
     cfg = config(root, out, probe=True, shard_items=4, resources=ResourceConfig(workers=1))
@@ -204,8 +216,6 @@ def test_an_error_of_a_worker_arrives(tmp_path, ray_cluster):
 
 
 def run_until_listed(cfg):
-    import jobs.manifest
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs.manifest, "probe_shards", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         run(cfg)

@@ -66,7 +66,14 @@ def test_the_code_of_this_command_goes_along(tmp_path):
     plant(tmp_path, "tree/run.toml", "tree/jobs/other.py")
     write_package(tmp_path / "tree", tmp_path / "p.zip", {".submitted/0-a.toml": tmp_path / "tree" / "run.toml"})
     found = names(tmp_path / "p.zip")
-    assert {"run.toml", "cli.py", "jobs/submit.py", "s2m_ray/report/page.html", ".submitted/0-a.toml"} <= found
+    assert {
+        "run.toml",
+        "cli.py",
+        "commands/cluster.py",
+        "jobs/submit.py",
+        "s2m_ray/report/page.html",
+        ".submitted/0-a.toml",
+    } <= found
     assert "jobs/other.py" not in found
     assert not [name for name in found if name.startswith("tests/")]
     ended = subprocess.run(

@@ -29,6 +29,19 @@ def test_a_file_becomes_steps_in_order(corpus, tmp_path):
     assert recipe.inputs == (corpus / "speech.parquet", corpus / "music.parquet")
 
 
+def test_what_a_sweep_chose_is_evaluated_unless_a_training_follows(tmp_path):
+    sweep = 'out = "o"\n[resources]\nworkers = 3\n[tune]\nspeech = "s"\nmusic = "m"\n[tune.space]\n'
+    sweep += '"loss.margin" = [0.2, 0.4]\n[evaluate]\nspeech = "s"\nmusic = "m"\n'
+    (tmp_path / "p.toml").write_text(sweep)
+    recipe = read_recipe(tmp_path / "p.toml", out=tmp_path)
+    assert [step.name for step in steps(recipe)] == ["tune", "evaluate"]
+    assert recipe.evaluate.model == tmp_path / "tune" / "best"
+    assert recipe.evaluate.model not in recipe.inputs
+    assert (recipe.evaluate.resources.workers, recipe.tune.resources.workers) == (3, 0)  # a trial's are not the job's
+    (tmp_path / "p.toml").write_text(sweep + '[train]\nspeech = "s"\nmusic = "m"\n')
+    assert read_recipe(tmp_path / "p.toml", out=tmp_path).evaluate.model == tmp_path / "model"
+
+
 def test_steps_without_a_table_are_left_out(tmp_path):
     (tmp_path / "p.toml").write_text('out = "o"\n[train]\nspeech = "s3://b/speech"\nmusic = "/m"\n')
     recipe = read_recipe(tmp_path / "p.toml", out=tmp_path, workers=3, address="auto")
@@ -42,6 +55,7 @@ def test_steps_without_a_table_are_left_out(tmp_path):
     [
         ("[train]\n", "out: missing, expected the folder"),
         ('out = "o"\n[trian]\n', "unknown table 'trian'; expected one of out, manifest"),
+        ('out = "o"\n[manifest.speech]\ncorpus = "ravdess"\n', "root: expected|root=.*expected the corpus's folder"),
         ('out = "o"\n[pretrain]\n', "unknown table 'pretrain'; it is no step yet"),
         ('out = "o"\n[train]\nmusic = "m"\n', "speech: missing"),
         ('out = "o"\n[embed.speech]\n', "manifest: missing"),
@@ -50,7 +64,7 @@ def test_steps_without_a_table_are_left_out(tmp_path):
         ('out = "o"\n[embed.speech]\nmanifest = "m"\nout = "x"\n', "embed.speech.out: cannot be set for a step"),
         ('out = "o"\n[embed.speech]\nmanifest = "m"\n[embed.speech.resources]\n', "resources: cannot be set"),
         ('out = "o"\n[train]\nspeech = "s"\nmusic = "m"\nloss.margin = 9\n', "loss.margin=9.* in \\(0, 2\\]"),
-        ('out = "o"\n[manifest.speech]\ncorpus = "radio"\nroot = "r"\n', "corpus=radio.* expected a root and one of"),
+        ('out = "o"\n[manifest.speech]\ncorpus = "radio"\nroot = "r"\n', "corpus=radio, expected a root and one of"),
         ('out = "o"\n[report]\n', "report: there is no \\[evaluate\\]"),
         ('out = "o"\n[resources]\nworkrs = 1\n', "unknown key 'workrs'; did you mean 'workers'?"),
         ("out = ", "not valid TOML"),

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 from pocket import pocket_corpus, write_recipe
 
-import cli
+from commands.cluster import submitted
 from jobs.client import api_url, exit_code
 from jobs.submit import Request, _moved, file_system, require_shared
 from s2m_ray.errors import ConfigError
@@ -176,7 +176,7 @@ def test_a_link_to_a_local_disk_is_not(tmp_path):
 def test_words_travel_with_paths_that_mean_the_same_there(tmp_path, monkeypatch, corpus):
     monkeypatch.chdir(corpus)
     (tmp_path / "a.toml").write_text("max_rejects = 3\n")
-    words, inputs, outputs, files = cli.submitted(
+    words, inputs, outputs, files = submitted(
         ["embed", "speech.parquet", "--out=stores/speech", "--config", str(tmp_path / "a.toml"), "--set", "stall_s=9"]
     )
     assert files == (tmp_path / "a.toml",)
@@ -190,7 +190,7 @@ def test_words_travel_with_paths_that_mean_the_same_there(tmp_path, monkeypatch,
 def test_what_a_command_reads_and_writes(tmp_path, corpus):
     model = tmp_path / "net.ckpt"
     model.touch()
-    _, inputs, outputs, _ = cli.submitted(
+    _, inputs, outputs, _ = submitted(
         [
             "embed",
             str(corpus / "music.parquet"),
@@ -202,12 +202,12 @@ def test_what_a_command_reads_and_writes(tmp_path, corpus):
     )
     assert inputs == (corpus / "music.parquet", model)
     assert outputs == (Remote("s3://b/s"),)
-    _, inputs, outputs, _ = cli.submitted(["report", str(tmp_path), "--out", str(tmp_path / "r.html")])
+    _, inputs, outputs, _ = submitted(["report", str(tmp_path), "--out", str(tmp_path / "r.html")])
     assert (inputs, outputs) == ((tmp_path,), (tmp_path / "r.html",))
-    _, inputs, outputs, _ = cli.submitted(["synth", str(tmp_path)])
+    _, inputs, outputs, _ = submitted(["synth", str(tmp_path)])
     assert (inputs, outputs) == ((), (tmp_path,))
     recipe = write_recipe(tmp_path / "p.toml", corpus, tmp_path / "run")
-    _, inputs, outputs, files = cli.submitted(["pipeline", str(recipe)])
+    _, inputs, outputs, files = submitted(["pipeline", str(recipe)])
     assert set(inputs) == {corpus / "speech.parquet", corpus / "music.parquet"}
     assert (outputs, files) == ((tmp_path / "run",), (recipe,))
 
@@ -216,7 +216,7 @@ def test_an_encoder_in_a_file_here_is_named_by_its_whole_path(tmp_path, corpus, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.ckpt").touch()
     for option in (["--encoder", "music-tagging:net.ckpt"], ["--encoder=music-tagging:net.ckpt"]):
-        words, inputs, _, _ = cli.submitted(["embed", f"{corpus}/music.parquet", "--out", "s3://b/s", *option])
+        words, inputs, _, _ = submitted(["embed", f"{corpus}/music.parquet", "--out", "s3://b/s", *option])
         assert " ".join(words[4:]).replace("=", " ").startswith(f"--encoder music-tagging:{tmp_path}/net.ckpt")
         assert tmp_path / "net.ckpt" in inputs
 
@@ -224,9 +224,9 @@ def test_an_encoder_in_a_file_here_is_named_by_its_whole_path(tmp_path, corpus, 
 def test_relative_paths_in_a_file_that_travels_are_refused(tmp_path, corpus):
     recipe = write_recipe(tmp_path / "p.toml", corpus, Path("runs/first"))
     with pytest.raises(ConfigError, match="out=runs/first: expected an absolute path"):
-        cli.submitted(["pipeline", str(recipe)])
+        submitted(["pipeline", str(recipe)])
     with pytest.raises(ConfigError, match="expected an absolute path"):
-        cli.submitted(["embed", f"{corpus}/music.parquet", "--out", "/o", "--set", 'plan="plan.json"'])
+        submitted(["embed", f"{corpus}/music.parquet", "--out", "/o", "--set", 'plan="plan.json"'])
 
 
 def test_the_metadata_of_a_job_names_what_is_needed_and_no_more(monkeypatch, tmp_path, corpus):
