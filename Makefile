@@ -37,7 +37,7 @@ real: setup
 	  $(BIN)/s2m evaluate $(OUT)/real/models/$$method --speech $(OUT)/real/stores/ravdess \
 	    --music $(OUT)/real/stores/vgmidi --split valid --out $(OUT)/real/evaluations/$$method || exit; \
 	done
-	$(BIN)/s2m evaluate --compare $(OUT)/real/evaluations/triplet $(OUT)/real/evaluations/triplet_soft
+	$(BIN)/s2m evaluate --compare $(addprefix $(OUT)/real/evaluations/,$(METHODS))
 	$(BIN)/s2m table $(OUT)/real/evaluations
 	$(BIN)/s2m report $(OUT)/real/evaluations --out $(OUT)/real/report.html
 
