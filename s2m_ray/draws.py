@@ -111,7 +111,7 @@ class Dropout:
                 own.copy_(drawn[seed])
             else:
                 drawn[seed] = own.uniform_(generator=self._generators[seed])
-        masks.ge_(self._rate).div_(1 - self._rate)  # in place: new memory costs more than the numbers
+        masks.ge_(self._rate).div_(1 - self._rate)  # in place: no further memory of that size
         return list(masks.split(self._widths, dim=-1))
 
 

@@ -29,7 +29,7 @@ class SeedwiseAdamW:
     def __init__(self, net: nn.Module, settings: Sequence[FitConfig]) -> None:
         """Take the settings of each seed, of which the learning rate and the weight decay matter here."""
         self._slices = {name: (value, value.detach().unbind()) for name, value in net.named_parameters()}
-        # one group for all seeds of the same settings: a group costs as much as many tensors
+        # one group for all seeds of the same settings: the kernel is called once a group
         self._places: dict[FitConfig, list[int]] = {}
         for place, cfg in enumerate(settings):
             self._places.setdefault(cfg, []).append(place)
