@@ -97,6 +97,7 @@ def test_again_nothing_is_trained_and_the_test_split_is_left_alone(stores: Path,
     assert len(json.loads((swept.out / "test" / "touched.json").read_text())["touched"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweep", [{"pack": 1}, {"pack": 8, "concurrent": 1}])
 def test_numbers_do_not_depend_on_packs(
     stores: Path, swept: tune.TuneResult, tmp_path: Path, sweep: dict[str, Any]
@@ -106,12 +107,14 @@ def test_numbers_do_not_depend_on_packs(
     assert (tmp_path / "out" / "table.md").read_bytes() == (swept.out / "table.md").read_bytes()
 
 
+@pytest.mark.slow
 def test_workers_share_out_a_pack_to_the_same_numbers(stores: Path, swept: tune.TuneResult, tmp_path: Path) -> None:
     cfg = config(stores, tmp_path / "out", resources=ResourceConfig(workers=2), sweep={"pack": 4, "concurrent": 2})
     tune.run(cfg)
     assert values(tmp_path / "out") == values(swept.out)
 
 
+@pytest.mark.slow
 def test_a_lost_entry_is_done_again_alone_to_the_same_table(stores: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     tune.run(config(stores, out))
@@ -124,6 +127,7 @@ def test_a_lost_entry_is_done_again_alone_to_the_same_table(stores: Path, tmp_pa
     assert {path: path.stat().st_mtime_ns for path in others} == others
 
 
+@pytest.mark.slow
 def test_an_extended_grid_and_more_seeds_do_only_what_is_new(stores: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     tune.run(config(stores, out, {"loss.emo_lambda": [0, 1]}))
@@ -140,6 +144,7 @@ def test_a_folder_is_of_one_pair_of_stores(stores: Path, swept: tune.TuneResult)
         tune.run(config(stores, swept.out, sweep={"k": 3}))
 
 
+@pytest.mark.slow
 def test_a_diverged_trial_is_reported_and_the_others_stand(stores: Path, tmp_path: Path) -> None:
     space = {"fit.weight_decay": [0.01, 1e38], "loss.emo_lambda": [0]}
     fit = FitConfig(batch_size=8, epochs=6, warmup_epochs=0, patience=3, valid_triplets=32, lr=0.9, min_lr=0.1)
@@ -162,6 +167,7 @@ def test_loggers_that_are_not_installed_are_named(stores: Path, tmp_path: Path) 
         tune.run(config(stores, tmp_path / "out", sweep={"log_to": ("mlflow",)}))
 
 
+@pytest.mark.slow
 def test_optuna_goes_on_from_what_is_done(stores: Path, tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     space = {"loss.margin": "uniform(0.1, 0.9)", "loss.emo_lambda": [0, 1]}
@@ -175,6 +181,7 @@ def test_optuna_goes_on_from_what_is_done(stores: Path, tmp_path: Path) -> None:
     assert tune.run(config(stores, out, space, sweep={"search": "optuna", "samples": 4})).trained_now == 0
 
 
+@pytest.mark.slow
 def test_asha_ends_configurations_and_does_not_run_them_again(stores: Path, tmp_path: Path) -> None:
     space = {"loss.emo_lambda": [0, 0.5, 1], "loss.margin": [0.1, 0.5, 1.5]}
     out = tmp_path / "out"
