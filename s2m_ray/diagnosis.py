@@ -151,6 +151,8 @@ def tone_file(suffix: str) -> bytes:
     container, codec, rate = FFMPEG[suffix]
     with av.open(target, "w", format=container) as output:
         stream = output.add_stream(codec, rate=rate, layout="mono")
+        if codec == "wmav2":
+            stream.bit_rate = 64000  # it has no default
         wave = (_tone(rate) * 32767).astype(np.int16)[None]
         size = stream.codec_context.frame_size or rate
         for start in range(0, wave.shape[1], size):

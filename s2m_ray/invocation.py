@@ -55,7 +55,8 @@ def _of_words(given: Mapping[str, Any]) -> Iterator[tuple[str, Place]]:
 def _of_settings(cls: type, given: Mapping[str, Any]) -> Iterator[tuple[str, Place]]:
     """Paths of ``--config`` and ``--set``, which cannot be made absolute on the way."""
     types = {f.name: str(f.type) for f in fields(cls)}
-    options = {key: value for key, value in given.items() if key in types and value is not None and key != "seeds"}
+    apart = ("seeds", "parity")  # options that are not written as the setting of their name is
+    options = {key: value for key, value in given.items() if key in types and key not in apart and value is not None}
     config: Any = load(cls, given["config"], given["settings"] or (), **options)
     for name, kind in types.items():
         value = getattr(config, name)

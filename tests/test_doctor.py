@@ -155,6 +155,7 @@ def test_clocks(monkeypatch, skew_s, state):
 
 
 def test_nobody_answers_at_an_address(monkeypatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # of other tests' cluster
     found = doctor.run("127.0.0.1:9")
     ray = by_name(found["this machine"])["ray"]
     assert ray.state == "fail"

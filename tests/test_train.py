@@ -10,7 +10,6 @@ import pytest
 import torch
 from toy_stores import four, toy
 
-from s2m_ray import train
 from s2m_ray.config import FitConfig, LossConfig, ModelConfig
 from s2m_ray.errors import ConfigError, StoreError
 from s2m_ray.index import rank
@@ -154,31 +153,26 @@ def stopping_by_hand(losses: list[float], *, patience: int, warmup: int) -> tupl
     return best_epoch, len(losses)
 
 
-class Watched(JointModel):
-    """The model of the fit that is going on, kept where the test finds it."""
-
-    last: "Watched"
-
-    def __init__(self, *args: Any, **rest: Any) -> None:
-        super().__init__(*args, **rest)
-        Watched.last = self
-
-
-def test_each_seed_stops_by_its_own_patience_and_gets_its_best_state_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "JointModel", Watched)
+def test_each_seed_stops_by_its_own_patience_and_gets_its_best_state_back() -> None:
     noise = four(informative=False)  # what is learnt helps nobody: the valid loss rises sooner or later
     patient = replace(SHORT, epochs=25, warmup_epochs=4, patience=25)
     curves = short_fit(SEEDS, stores=noise, optimisation=patient)
-    states: list[dict[str, torch.Tensor]] = []
+    states: list[dict[int, dict[str, torch.Tensor]]] = []
     told: dict[float, int] = dict.fromkeys(SEEDS, 0)
 
     def keep(epoch: int, rows: list[dict[str, float]]) -> None:
         for row in rows:
             told[row["seed"]] += 1
         assert {row["epoch"] for row in rows} == {epoch}
-        states.append({name: value.clone() for name, value in Watched.last.state_dict().items()})
 
-    stopped = short_fit(SEEDS, stores=noise, optimisation=replace(patient, patience=2), on_epoch=keep)
+    def watch(epoch: int, places: list[int], net: JointModel) -> None:
+        now = {name: value.clone() for name, value in net.state_dict().items()}
+        at = {
+            place: {name: v[row] if v.dim() > 1 else v for name, v in now.items()} for row, place in enumerate(places)
+        }
+        states.append(at)
+
+    stopped = short_fit(SEEDS, stores=noise, optimisation=replace(patient, patience=2), on_epoch=keep, watch=watch)
     lengths = []
     for place, seed in enumerate(SEEDS):
         curve = [row["valid_loss"] for row in history(curves, seed)]
@@ -187,8 +181,7 @@ def test_each_seed_stops_by_its_own_patience_and_gets_its_best_state_back(monkey
         assert [row["valid_loss"] for row in history(stopped, seed)] == curve[:length]
         assert stopped.best_epoch[place] == best
         for name, value in weights(stopped, seed).items():
-            kept = states[best][name]
-            assert torch.equal(value, kept[place] if kept.dim() > 1 else kept), name
+            assert torch.equal(value, states[best][place][name]), name
         lengths.append(length)
         assert told[seed] == length  # a seed that has stopped is not heard of again
     assert len(states) == max(lengths)  # training ends with the last seed
