@@ -15,7 +15,7 @@ import pyarrow as pa
 from jobs.survey import probe_shards
 from s2m_ray.config import ManifestConfig, allowed_rejects, to_dict
 from s2m_ray.datasets import corpus_rows, leaks_of
-from s2m_ray.errors import ManifestError
+from s2m_ray.errors import ConfigError, ManifestError
 from s2m_ray.files import claim, read_json, write_json
 from s2m_ray.journal import clear
 from s2m_ray.label_maps import read_labels
@@ -172,6 +172,11 @@ def _imported(cfg: ManifestConfig, notes: Notes) -> Iterator[pa.Table]:
     if leaks := leaks_of(cfg.corpus, cfg.leaks, all_of_them=cfg.parity):
         options["leaks"] = leaks
     labels = read_labels(cfg.labels) if cfg.labels is not None else None
+    if labels is not None and labels.map:
+        raise ConfigError(
+            f"{cfg.labels}: [map] found, expected [coordinates] and [same]: a manifest has no place for a map, "
+            "training and evaluation take the nearest label; s2m_ray.label_maps has maps for notebooks"
+        )
     rows: Iterator[Row] = corpus_rows(cfg.corpus, cfg.root, notes, labels=labels, missing=cfg.missing, **options)
     while chunk := list(islice(rows, cfg.shard_items)):
         yield as_table(chunk, str(cfg.root))

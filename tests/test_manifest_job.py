@@ -327,6 +327,10 @@ def test_own_labels(tmp_path, capsys):
     assert code == 2
     assert "emotion 'serene': no valence-arousal coordinates" in err
     assert "--labels FILE gives it some" in err
+    (tmp_path / "map.toml").write_text('[map]\nserene = "tender"\n')
+    code, _, err = s2m(capsys, *call, "--labels", tmp_path / "map.toml")
+    assert code == 2
+    assert "[map] found, expected [coordinates] and [same]" in err
     assert s2m(capsys, *call, "--labels", tmp_path / "mine.toml")[0] == 0
     rows = read_manifest(tmp_path / "m.csv").to_pylist()
     assert [(row["emotion"], row["valence"], row["arousal"]) for row in rows] == [
