@@ -169,7 +169,7 @@ def test_rejects_over_the_limit_are_exit_code_3(audio_dir, tmp_path):
     assert json.loads(lenient.stdout)["embedded_now"] == 0
 
 
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("kind", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_an_interrupted_embedding_is_resumed(audio_dir, tmp_path, kind):
     """Decoding takes seconds here, so that the signal comes in the middle."""
     (tmp_path / "sitecustomize.py").write_text(SLOW_DECODER.replace("0.5", "1.5"))

@@ -111,8 +111,7 @@ def test_workers_and_batches_change_no_bit(store, manifest, tmp_path):
 
 
 NETWORKS = [
-    pytest.param(name, marks=[] if name in ("wav2vec2", "text") else [pytest.mark.slow])
-    for name in (*hub_models.AUDIO, "text")
+    pytest.param(name, marks=[] if name == "wav2vec2" else [pytest.mark.slow]) for name in (*hub_models.AUDIO, "text")
 ]
 
 

@@ -89,6 +89,7 @@ def whole(ray_cluster, corpus, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_stopped_pipeline_ends_as_a_whole_one(whole, corpus, tmp_path, monkeypatch):
     recipe = read_recipe(write_recipe(tmp_path / "p.toml", corpus, tmp_path / "run"))
     train = pipeline.train.run

@@ -264,7 +264,7 @@ def begun(done: TrainConfig, out: Path, workers: int) -> TrainConfig:
     return cfg
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+@pytest.mark.parametrize(("before", "after"), [(1, 2), pytest.param(2, 1, marks=pytest.mark.slow)])
 def test_a_job_goes_on_from_its_snapshots_with_another_number_of_workers(
     done: TrainConfig, tmp_path: Path, before: int, after: int
 ) -> None:
