@@ -10,7 +10,6 @@ import pytest
 import torch
 from toy_stores import four, toy
 
-from s2m_ray import train
 from s2m_ray.config import FitConfig, LossConfig, ModelConfig
 from s2m_ray.errors import ConfigError, StoreError
 from s2m_ray.index import rank
@@ -154,31 +153,25 @@ def stopping_by_hand(losses: list[float], *, patience: int, warmup: int) -> tupl
     return best_epoch, len(losses)
 
 
-class Watched(JointModel):
-    """The model of the fit that is going on, kept where the test finds it."""
-
-    last: "Watched"
-
-    def __init__(self, *args: Any, **rest: Any) -> None:
-        super().__init__(*args, **rest)
-        Watched.last = self
-
-
-def test_each_seed_stops_by_its_own_patience_and_gets_its_best_state_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "JointModel", Watched)
+def test_each_seed_stops_by_its_own_patience_and_gets_its_best_state_back() -> None:
     noise = four(informative=False)  # what is learnt helps nobody: the valid loss rises sooner or later
     patient = replace(SHORT, epochs=25, warmup_epochs=4, patience=25)
     curves = short_fit(SEEDS, stores=noise, optimisation=patient)
-    states: list[dict[str, torch.Tensor]] = []
+    states: list[dict[int, dict[str, torch.Tensor]]] = []  # of each epoch and place
     told: dict[float, int] = dict.fromkeys(SEEDS, 0)
 
-    def keep(epoch: int, rows: list[dict[str, float]]) -> None:
+    def count(epoch: int, rows: list[dict[str, float]]) -> None:
         for row in rows:
             told[row["seed"]] += 1
         assert {row["epoch"] for row in rows} == {epoch}
-        states.append({name: value.clone() for name, value in Watched.last.state_dict().items()})
 
-    stopped = short_fit(SEEDS, stores=noise, optimisation=replace(patient, patience=2), on_epoch=keep)
+    def keep(epoch: int, places: list[int], net: JointModel) -> None:
+        state = net.seedwise_state()
+        states.append({p: {name: v[row].clone() for name, v in state.items()} for row, p in enumerate(places)})
+
+    stopped = short_fit(
+        SEEDS, stores=noise, optimisation=replace(patient, patience=2), on_epoch=count, watch=keep
+    )  # fmt: skip
     lengths = []
     for place, seed in enumerate(SEEDS):
         curve = [row["valid_loss"] for row in history(curves, seed)]
@@ -186,9 +179,8 @@ def test_each_seed_stops_by_its_own_patience_and_gets_its_best_state_back(monkey
         best, length = stopping_by_hand(curve, patience=2, warmup=4)
         assert [row["valid_loss"] for row in history(stopped, seed)] == curve[:length]
         assert stopped.best_epoch[place] == best
-        for name, value in weights(stopped, seed).items():
-            kept = states[best][name]
-            assert torch.equal(value, kept[place] if kept.dim() > 1 else kept), name
+        for name, value in states[best][place].items():
+            assert torch.equal(weights(stopped, seed)[name], value), name
         lengths.append(length)
         assert told[seed] == length  # a seed that has stopped is not heard of again
     assert len(states) == max(lengths)  # training ends with the last seed
