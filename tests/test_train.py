@@ -157,22 +157,21 @@ def test_each_seed_stops_by_its_own_patience_and_gets_its_best_state_back() -> N
     noise = four(informative=False)  # what is learnt helps nobody: the valid loss rises sooner or later
     patient = replace(SHORT, epochs=25, warmup_epochs=4, patience=25)
     curves = short_fit(SEEDS, stores=noise, optimisation=patient)
-    states: list[dict[int, dict[str, torch.Tensor]]] = []
+    states: list[dict[int, dict[str, torch.Tensor]]] = []  # of each epoch and place
     told: dict[float, int] = dict.fromkeys(SEEDS, 0)
 
-    def keep(epoch: int, rows: list[dict[str, float]]) -> None:
+    def count(epoch: int, rows: list[dict[str, float]]) -> None:
         for row in rows:
             told[row["seed"]] += 1
         assert {row["epoch"] for row in rows} == {epoch}
 
-    def watch(epoch: int, places: list[int], net: JointModel) -> None:
-        now = {name: value.clone() for name, value in net.state_dict().items()}
-        at = {
-            place: {name: v[row] if v.dim() > 1 else v for name, v in now.items()} for row, place in enumerate(places)
-        }
-        states.append(at)
+    def keep(epoch: int, places: list[int], net: JointModel) -> None:
+        state = net.seedwise_state()
+        states.append({p: {name: v[row].clone() for name, v in state.items()} for row, p in enumerate(places)})
 
-    stopped = short_fit(SEEDS, stores=noise, optimisation=replace(patient, patience=2), on_epoch=keep, watch=watch)
+    stopped = short_fit(
+        SEEDS, stores=noise, optimisation=replace(patient, patience=2), on_epoch=count, watch=keep
+    )  # fmt: skip
     lengths = []
     for place, seed in enumerate(SEEDS):
         curve = [row["valid_loss"] for row in history(curves, seed)]
@@ -180,8 +179,8 @@ def test_each_seed_stops_by_its_own_patience_and_gets_its_best_state_back() -> N
         best, length = stopping_by_hand(curve, patience=2, warmup=4)
         assert [row["valid_loss"] for row in history(stopped, seed)] == curve[:length]
         assert stopped.best_epoch[place] == best
-        for name, value in weights(stopped, seed).items():
-            assert torch.equal(value, states[best][place][name]), name
+        for name, value in states[best][place].items():
+            assert torch.equal(weights(stopped, seed)[name], value), name
         lengths.append(length)
         assert told[seed] == length  # a seed that has stopped is not heard of again
     assert len(states) == max(lengths)  # training ends with the last seed

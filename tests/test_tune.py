@@ -1,6 +1,8 @@
-"""The sweep as a job: exact numbers, resuming, extending, retries, Optuna, ASHA, workers, test split, outputs."""
+"""The sweep but for Ray, packs being trained here: exact numbers, resuming, extending, test split, outputs."""
 
 import json
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,14 @@ import pytest
 from test_train_job import whole
 from toy_stores import write_sealed
 
-from jobs import tune
+from jobs import trials, tune
 from s2m_ray import ledger
 from s2m_ray.checkpoint import read_checkpoint
-from s2m_ray.config import FitConfig, ModelConfig, ResourceConfig
+from s2m_ray.config import FitConfig, ModelConfig
 from s2m_ray.errors import ConfigError
 from s2m_ray.sweep import SweepConfig, TuneConfig
+from s2m_ray.trial import run_pack
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
 FIT = FitConfig(batch_size=8, epochs=6, warmup_epochs=1, patience=3, valid_triplets=32, lr=3e-3)
 SPACE = {"loss.emo_lambda": [0, 1], "loss.margin": [0.2, 0.6]}
 
@@ -38,6 +40,20 @@ def config(stores: Path, out: Path, space: dict[str, Any] | None = None, **chang
     return TuneConfig(**(fields | changes))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def here() -> Iterator[None]:
+    """Packs are trained in this process."""
+
+    def run_packs(cfg: TuneConfig, packs: Sequence[trials.Pack], *_: Any) -> dict[str, str]:
+        for pack in packs:
+            run_pack(pack, trials.material(cfg), cfg.out)
+        return {}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trials, "run_packs", run_packs)
+        yield
+
+
 def values(out: Path) -> dict[tuple[str, int], Any]:
     """Everything in the ledger but the seconds."""
     found = ledger.read(out / "ledger")
@@ -48,7 +64,7 @@ def values(out: Path) -> dict[tuple[str, int], Any]:
 
 
 @pytest.fixture(scope="module")
-def swept(stores: Path, tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> tune.TuneResult:
+def swept(stores: Path, tmp_path_factory: pytest.TempPathFactory) -> tune.TuneResult:
     return tune.run(config(stores, tmp_path_factory.mktemp("sweep") / "out"))
 
 
@@ -97,7 +113,6 @@ def test_again_nothing_is_trained_and_the_test_split_is_left_alone(stores: Path,
     assert len(json.loads((swept.out / "test" / "touched.json").read_text())["touched"]) == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sweep", [{"pack": 1}, {"pack": 8, "concurrent": 1}])
 def test_numbers_do_not_depend_on_packs(
     stores: Path, swept: tune.TuneResult, tmp_path: Path, sweep: dict[str, Any]
@@ -107,14 +122,6 @@ def test_numbers_do_not_depend_on_packs(
     assert (tmp_path / "out" / "table.md").read_bytes() == (swept.out / "table.md").read_bytes()
 
 
-@pytest.mark.slow
-def test_workers_share_out_a_pack_to_the_same_numbers(stores: Path, swept: tune.TuneResult, tmp_path: Path) -> None:
-    cfg = config(stores, tmp_path / "out", resources=ResourceConfig(workers=2), sweep={"pack": 4, "concurrent": 2})
-    tune.run(cfg)
-    assert values(tmp_path / "out") == values(swept.out)
-
-
-@pytest.mark.slow
 def test_a_lost_entry_is_done_again_alone_to_the_same_table(stores: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     tune.run(config(stores, out))
@@ -127,7 +134,6 @@ def test_a_lost_entry_is_done_again_alone_to_the_same_table(stores: Path, tmp_pa
     assert {path: path.stat().st_mtime_ns for path in others} == others
 
 
-@pytest.mark.slow
 def test_an_extended_grid_and_more_seeds_do_only_what_is_new(stores: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     tune.run(config(stores, out, {"loss.emo_lambda": [0, 1]}))
@@ -144,7 +150,6 @@ def test_a_folder_is_of_one_pair_of_stores(stores: Path, swept: tune.TuneResult)
         tune.run(config(stores, swept.out, sweep={"k": 3}))
 
 
-@pytest.mark.slow
 def test_a_diverged_trial_is_reported_and_the_others_stand(stores: Path, tmp_path: Path) -> None:
     space = {"fit.weight_decay": [0.01, 1e38], "loss.emo_lambda": [0]}
     fit = FitConfig(batch_size=8, epochs=6, warmup_epochs=0, patience=3, valid_triplets=32, lr=0.9, min_lr=0.1)
@@ -153,45 +158,28 @@ def test_a_diverged_trial_is_reported_and_the_others_stand(stores: Path, tmp_pat
     assert tune.run(config(stores, tmp_path / "out", space, fit=fit)).trained_now == 0
 
 
-def test_impossible_resources_are_refused_with_the_arithmetic(stores: Path, tmp_path: Path) -> None:
-    cfg = config(stores, tmp_path / "out", resources=ResourceConfig(workers=9), sweep={"concurrent": 7})
-    with pytest.raises(
-        ConfigError, match=r"7 packs x 9 workers = 63 workers of 1 CPUs each, but machines of \d+ CPUs"
-    ):
-        tune.run(cfg)
-
-
 def test_loggers_that_are_not_installed_are_named(stores: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray")
     with pytest.raises(ConfigError, match="package 'mlflow' is not installed; pip install mlflow"):
         tune.run(config(stores, tmp_path / "out", sweep={"log_to": ("mlflow",)}))
 
 
-@pytest.mark.slow
-def test_optuna_goes_on_from_what_is_done(stores: Path, tmp_path: Path) -> None:
-    pytest.importorskip("optuna")
-    space = {"loss.margin": "uniform(0.1, 0.9)", "loss.emo_lambda": [0, 1]}
+def test_weights_that_were_not_kept_are_trained_again_to_the_same_numbers(stores: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = tune.run(config(stores, out, space, sweep={"search": "optuna", "samples": 2, "concurrent": 1}))
-    done = set(values(out))
-    second = tune.run(config(stores, out, space, sweep={"search": "optuna", "samples": 4, "concurrent": 1}))
-    assert done < set(values(out))
-    assert 2 <= len(first.rows) <= 3
-    assert 4 <= len(second.rows) <= 5
-    assert tune.run(config(stores, out, space, sweep={"search": "optuna", "samples": 4})).trained_now == 0
+    first = tune.run(config(stores, out))
+    before, model = values(out), (out / "best" / "model.safetensors").read_bytes()
+    kept = {path.name for path in (out / "weights").iterdir()}
+    assert kept == {row.configuration.key for row in (first.choice.winner, first.choice.baseline)}
+    shutil.rmtree(out / "weights")
+    tune.run(config(stores, out))
+    assert values(out) == before
+    assert (out / "best" / "model.safetensors").read_bytes() == model
 
 
-@pytest.mark.slow
-def test_asha_ends_configurations_and_does_not_run_them_again(stores: Path, tmp_path: Path) -> None:
-    space = {"loss.emo_lambda": [0, 0.5, 1], "loss.margin": [0.1, 0.5, 1.5]}
+def test_another_winner_is_another_look_at_the_test_split(stores: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    fit = FitConfig(batch_size=8, epochs=9, warmup_epochs=1, patience=9, valid_triplets=32)
-    sweep = {"scheduler": "asha", "grace_epochs": 2, "concurrent": 2}
-    result = tune.run(config(stores, out, space, sweep=sweep, fit=fit))
-    statuses = [row.status for row in result.rows]
-    assert "stopped" in statuses
-    assert "done" in statuses
-    assert set(statuses) <= {"stopped", "done"}
-    assert tune.run(config(stores, out, space, sweep=sweep, fit=fit)).trained_now == 0
-    # without it they are open again
-    assert tune.run(config(stores, out, space, fit=fit)).trained_now == 2 * statuses.count("stopped")
+    tune.run(config(stores, out, {"loss.emo_lambda": [0]}))
+    assert len(json.loads((out / "test" / "touched.json").read_text())["touched"]) == 1
+    tune.run(config(stores, out, {"loss.emo_lambda": [0]}, seeds=(0, 1, 2)))
+    touched = json.loads((out / "tune.json").read_text())["test"]["touched"]
+    assert len(touched) == 2
+    assert "2 times" in (out / "report.html").read_text()
