@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -93,39 +94,33 @@ def test_asha_ends_configurations_and_does_not_run_them_again(stores: Path, tmp_
 def test_a_trial_that_kills_its_worker_takes_no_other_along(
     stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
-    (tmp_path / "deaths").mkdir()
-    monkeypatch.setattr(trials, "train_share", _dies_at_one(tmp_path / "deaths"))
+    out, deaths = tmp_path / "out", tmp_path / "deaths"
+    deaths.mkdir()
+    before = trials._train_pack
+
+    def deadly(config: dict[str, Any], job: trials.Job) -> None:
+        for trial in job.packs[config["pack"]]:
+            point = trial.configuration.point
+            if (point["loss.emo_lambda"], point["loss.margin"], trial.seed) == (1.0, 0.2, 1):
+                (deaths / str(os.getpid())).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        before(config, job)
+
+    monkeypatch.setattr(trials, "_train_pack", deadly)
     result = tune.run(config(stores, out, sweep={"pack": 4, "retries": 1, "concurrent": 2}))
     assert len(values(out)) == 7
     assert len(result.failed) == 1
     assert [row.status for row in result.rows].count("incomplete") == 1
-    assert len(list((tmp_path / "deaths").iterdir())) == 4  # twice in its pack, twice alone
+    assert len(list(deaths.iterdir())) == 4  # twice with its pack, twice alone
     monkeypatch.undo()
     assert tune.run(config(stores, out)).trained_now == 1
 
 
-def _dies_at_one(deaths: Path) -> Any:
-    before = trials.train_share
-
-    def share(job: trials.Job, number: int, part: int, own: Any) -> None:
-        for trial in own:
-            point = trial.configuration.point
-            if (point["loss.emo_lambda"], point["loss.margin"], trial.seed) == (1.0, 0.2, 1):
-                (deaths / f"{os.getpid()}").touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-        before(job, number, part, own)
-
-    return share
-
-
 @pytest.mark.slow
 def test_a_sweep_in_which_nothing_moves_ends(stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def sleeps(job: trials.Job, number: int, part: int, own: Any) -> None:
-        import time
-
+    def sleeps(config: dict[str, Any], job: trials.Job) -> None:
         time.sleep(3600)
 
-    monkeypatch.setattr(trials, "train_share", sleeps)
+    monkeypatch.setattr(trials, "_train_pack", sleeps)
     with pytest.raises(Interrupted, match="nothing moved for 8 s"):
         tune.run(config(stores, tmp_path / "out", sweep={"stall_s": 8.0}))
