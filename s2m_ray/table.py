@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from s2m_ray.compare import ALPHA, NOUNS, Unit, compare
 from s2m_ray.errors import ConfigError, EvaluationError
 from s2m_ray.markup import csv_table, latex_table, markdown_table
+from s2m_ray.method import MODALITIES, NOTHING, changes_of, has_built_in_words, method_of
 from s2m_ray.published import read_published
 from s2m_ray.scores import Evaluation, find_folders, read_evaluations
 
 METRICS = ("P@5", "MRR", "nDCG@5")  # of the paper
 FORMATS = ("markdown", "latex", "csv")
-FRAMEWORKS = {"triplet": "Triplet", "triplet_sp": "Triplet + SP"}  # the soft ones add their regulariser
-REGULARISERS = {"emosim": "EmoSim", "ranksim": "RankSim"}
-MODALITIES = ("audio", "text", "fusion")  # in the order of the paper
-NOTHING = "–"
+BUILT_IN_WORDS = (
+    "Rows with SP took the built-in vectors of the emotions' words, which are made from their valence and arousal; "
+    "published ones took GloVe's."
+)
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,10 @@ def build_table(
         raise EvaluationError(f"{runs[0]}: no metric '{lacking[0]}', found {', '.join(known)}")
     best, notes = best_of_columns(evaluations, metrics, unit)
     rows: list[Row] = []
-    for (method, modality), members in sorted(_members(evaluations).items(), key=_in_order):
-        own = Row("own", method, modality, _values(members, metrics, best))
-        rows += [own, *(_beside(own, method_of(members[0])[0]) if published else ())]
+    named = sorted(_members(evaluations).items(), key=_in_order)
+    for method, group in groupby(named, key=lambda row: method_of(row[1][0])):
+        own = [Row("own", *key, _values(members, metrics, best)) for key, members in group]
+        rows += [*own, *(_beside(own, *method) if published else ())]
     floors = {
         (task_of(e), name): Value(e.header["metrics"][name]["floor"], None)
         for e in evaluations
@@ -100,6 +103,8 @@ def build_table(
     }
     rows.append(Row("floor", "random ranking", NOTHING, floors))
     caption = _caption(evaluations, bool(best), any(row.kind == "published" for row in rows))
+    if any(map(has_built_in_words, evaluations)):
+        notes.append(BUILT_IN_WORDS)
     notes += dict.fromkeys(note for row in rows for note in row.notes)
     tasks = tuple(dict.fromkeys(map(task_of, evaluations)))
     return ResultTable(tasks, tuple(metrics), tuple(rows), caption, tuple(notes))
@@ -111,21 +116,6 @@ def task_of(evaluation: Evaluation) -> Task:
     speech, music = (header.get(side) or {} for side in ("speech", "music"))
     corpora = ["+".join(side.get("corpus") or ["unknown"]) for side in (speech, music)]
     return Task(corpora[0], corpora[1], str(speech.get("split")), header["queries"], header["gallery"])
-
-
-def method_of(evaluation: Evaluation) -> tuple[str, str]:
-    """Name of the method as papers have it, and modality of the speech, from the settings that a checkpoint keeps."""
-    config = evaluation.header.get("config") or {}
-    loss = config.get("loss") or {}
-    framework = loss.get("framework")
-    if framework is None:
-        return "no training", NOTHING
-    plain = framework.removesuffix("_soft")
-    method = FRAMEWORKS.get(plain, plain)
-    if plain != framework:
-        regulariser = loss.get("regulariser", "emosim")
-        method += f" + {REGULARISERS.get(regulariser, regulariser)}"
-    return method, str(config.get("modality", NOTHING))
 
 
 def best_of_columns(
@@ -195,8 +185,14 @@ def render_table(table: ResultTable, form: str) -> str:
 
 
 def _members(evaluations: Sequence[Evaluation]) -> dict[tuple[str, str], list[Evaluation]]:
-    """Evaluations of each row; where two would share a cell, the name of the folder tells them apart."""
-    keys = [(*method_of(e), task_of(e)) for e in evaluations]
+    """Evaluations of each row, by its name and modality.
+
+    The name has what was changed of the method, and where two would still share a cell, that of the folder.
+    """
+    keys = []
+    for e in evaluations:
+        (method, modality), changes = method_of(e), changes_of(e)
+        keys.append((f"{method} ({', '.join(changes)})" if changes else method, modality, task_of(e)))
     rows: dict[tuple[str, str], list[Evaluation]] = {}
     for evaluation, (method, modality, task) in zip(evaluations, keys, strict=True):
         name = f"{method} ({evaluation.name})" if keys.count((method, modality, task)) > 1 else method
@@ -204,10 +200,10 @@ def _members(evaluations: Sequence[Evaluation]) -> dict[tuple[str, str], list[Ev
     return rows
 
 
-def _in_order(row: tuple[tuple[str, str], list[Evaluation]]) -> tuple[int, str, str]:
-    method, modality = row[0]
+def _in_order(row: tuple[tuple[str, str], list[Evaluation]]) -> tuple[int, str, str, str]:
+    (name, modality), members = row
     place = MODALITIES.index(modality) if modality in MODALITIES else len(MODALITIES)
-    return place, modality, method
+    return place, modality, method_of(members[0])[0], name
 
 
 def _values(members: Sequence[Evaluation], metrics: Sequence[str], best: set[tuple[str, str]]) -> Values:
@@ -222,22 +218,22 @@ def _values(members: Sequence[Evaluation], metrics: Sequence[str], best: set[tup
     }  # fmt: skip
 
 
-def _beside(own: Row, method: str) -> list[Row]:
-    """A row of what is published of the same method, modality and corpora, in our columns; none if nothing is."""
+def _beside(own: Sequence[Row], method: str, modality: str) -> list[Row]:
+    """A row of what is published of a method, modality and corpora, in the columns of ours; none if nothing is."""
     values: dict[tuple[Task, str], Value] = {}
     notes = []
     for published in read_published():
-        if (published.method, published.modality) != (method, own.modality):
+        if (published.method, published.modality) != (method, modality):
             continue
         found = {
             (task, metric): Value(*published.values[metric], digits=published.digits)
-            for task, metric in own.values
+            for task, metric in dict.fromkeys(column for row in own for column in row.values)
             if task.speech == published.speech and metric in published.values
         }
         if found:
             values |= found
             notes.append(f"Published, {published.speech}: {published.note}")
-    return [Row("published", f"{method}, published", own.modality, values, tuple(notes))] if values else []
+    return [Row("published", f"{method}, published", modality, values, tuple(notes))] if values else []
 
 
 def _caption(evaluations: Sequence[Evaluation], any_best: bool, any_published: bool) -> str:

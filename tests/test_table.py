@@ -103,6 +103,40 @@ def test_one_method_twice_is_told_apart_by_its_folder(tmp_path: Path):
     assert "±" not in row[2]  # one seed has no deviation
 
 
+def test_what_was_changed_of_a_method_stands_in_its_name(tmp_path: Path):
+    plain = {"framework": "triplet_soft", "regulariser": "emosim", "margin": 0.4, "emo_lambda": 1.0}
+    changed = plain | {"margin": 0.2, "emo_lambda": 0.5, "negatives": "music_label"}
+    configs = {
+        "a": {"modality": "late_fusion", "loss": plain},
+        "b": {"modality": "late_fusion", "loss": changed},
+        "c": {"modality": "masking_fusion", "loss": plain, "evaluate": {"queries_without": {"text": 24}}},
+        "d": {"modality": "fusion", "loss": plain | {"framework": "triplet", "emo_lambda": 3.0}},
+        "e": {
+            "modality": "audio", "loss": plain, "parity": {"first_match": True, "raw_input": False},
+            "evaluate": {"parity": True},
+        },
+    }  # fmt: skip
+    for name, config in configs.items():
+        method(tmp_path / name, 0.0, config=config)
+    rows = table_rows(build_table([tmp_path], published=False))[1:]
+    assert [tuple(row[:2]) for row in rows] == [
+        ("Triplet + EmoSim (parity first_match, parity metrics)", "audio"),
+        ("Triplet", "fusion"),  # emo_lambda has no effect there
+        ("Triplet + EmoSim", "late fusion"),
+        ("Triplet + EmoSim (margin 0.2, negatives music_label, emo_lambda 0.5)", "late fusion"),
+        ("Triplet + EmoSim (24 queries without text)", "masking fusion"),
+        ("random ranking", "–"),
+    ]
+
+
+def test_rows_with_built_in_words_say_so(tmp_path: Path):
+    method(tmp_path / "a", 0.0, "triplet_sp")
+    assert any("built-in vectors" in note for note in build_table([tmp_path]).notes)
+    loss = {"framework": "triplet_sp", "regulariser": "emosim"}
+    method(tmp_path / "other" / "b", 0.0, config={"modality": "audio", "loss": loss, "words": "glove.txt"})
+    assert not any("built-in vectors" in note for note in build_table([tmp_path / "other"]).notes)
+
+
 def test_evaluations_that_cannot_be_paired_are_shown_and_said_so(tmp_path: Path):
     method(tmp_path / "a", 0.0)
     method(tmp_path / "b", 0.2, "triplet_soft", prefix="other")
