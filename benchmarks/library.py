@@ -127,6 +127,7 @@ def rounds(ways: Mapping[str, Callable[[], Measured]], count: int) -> dict[str, 
     for _ in range(count):
         for way, measure in ways.items():
             found[way].append(measure())
+            print(f"{way}: {found[way][-1].rate:.1f} x real time", file=sys.stderr, flush=True)
     return found
 
 

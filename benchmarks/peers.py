@@ -4,6 +4,7 @@ All cut items into segments of 10 s and run the same encoder. Those that a user 
 soundfile and soxr, pad a batch to its longest segment, and keep no promise about bad files or interruptions.
 """
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -42,15 +43,19 @@ def measure(way: str, spec: str, library: Path, **options: Any) -> Measured:
 
 def best(way: str, spec: str, library: Path, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The fastest options, one run each."""
-    return max(choices, key=lambda options: measure(way, spec, library, **options).rate)
+    rates = []
+    for options in choices:
+        rates.append(measure(way, spec, library, **options).rate)
+        print(f"{way} {options}: {rates[-1]:.1f} x real time", file=sys.stderr, flush=True)
+    return choices[rates.index(max(rates))]
 
 
 def best_loader(spec: str, library: Path, batches: Sequence[int]) -> dict[str, Any]:
-    """The fastest options of :func:`loader`: the batch size first, then who gets the cores."""
-    base = {"workers": CORES, "threads": CORES}
-    found = best("loader", spec, library, [base | {"batch": batch} for batch in batches])
-    others = [{"workers": 1, "threads": CORES}, {"workers": CORES, "threads": 1}, {"workers": 1, "threads": 1}]
-    return best("loader", spec, library, [found, *({**found, **other} for other in others)])
+    """The fastest options of :func:`loader`: who gets the cores first, with the middle batch size, then that."""
+    middle = batches[len(batches) // 2]
+    cores = [{"workers": w, "threads": t} for w, t in itertools.product((1, CORES), repeat=2)]
+    found = best("loader", spec, library, [own | {"batch": middle} for own in cores])
+    return best("loader", spec, library, [found | {"batch": batch} for batch in batches])
 
 
 def read(path: str, sample_rate: int) -> list[torch.Tensor]:
