@@ -29,10 +29,6 @@ class Draws:
     negative: Tensor  # [..., ways, seeds, batch]
     member: Tensor
 
-    def step(self, number: int) -> "Draws":
-        """Those of one step."""
-        return Draws(self.speech[number], self.music[number], self.negative[number], self.member[number])
-
     def to(self, device: str) -> "Draws":
         """The same on a device."""
         return Draws(*(values.to(device) for values in (self.speech, self.music, self.negative, self.member)))

@@ -46,9 +46,10 @@ class EarlyStop:
         else:
             self._waited = torch.where(better, 0, self._waited + (epoch >= self._warmup))
         self._best_epoch[better] = epoch
-        if better.any():
-            for name, value in self._net.seedwise_state().items():
-                self._state[name][better] = value[better]
+        places = better.nonzero().flatten().tolist()
+        for name, value in self._net.seedwise_state().items():
+            for place in places:  # an index of all of them would be gathered first: a second copy
+                self._state[name][place].copy_(value[place])
         self._running &= self._waited < self._patience
         return not self._running.any()
 

@@ -51,34 +51,40 @@ def structure_preserving_loss(triplets: Float[Tensor, "3 seeds"]) -> Float[Tenso
     return parts[0] + parts[1] + parts[2]
 
 
-def emosim_loss(
-    similarity: Float[Tensor, "seeds batch batch"],
-    target: Float[Tensor, "seeds batch batch"],
-    columns: Int[Tensor, "seeds rows tags"],
-    present: Bool[Tensor, "seeds tags"],
-) -> Float[Tensor, " seeds"]:
-    """Mean squared difference between cosine and valence-arousal similarity, one column a music emotion.
+def of_columns(
+    matrix: Float[Tensor, "seeds batch batch"], columns: Int[Tensor, "seeds rows tags"]
+) -> Float[Tensor, "seeds batch tags"]:
+    """The column that stands for each emotion, for each row or for all rows (then ``rows`` is 1).
 
-    A batch has many music items of one emotion, whose columns of ``target`` are equal; one of them stands for all,
+    A batch has many music items of one emotion, whose columns of the target are equal; one of them stands for all,
     so that a frequent emotion does not outweigh a rare one.
-
-    Args:
-        target: ``1 - Euclidean distance`` of the speech and the music item in the valence-arousal plane.
-        columns: The column that stands for each emotion, for each row or for all rows (then ``rows`` is 1);
-            ``present`` says whether the batch has the emotion.
 
     Source: Doh et al., ICASSP 2023, arXiv:2303.10539. The official code always takes the first column of a value;
     here the caller draws it.
     """
-    index = columns.expand(-1, similarity.shape[1], -1)
-    difference = (similarity.gather(2, index) - target.gather(2, index)) * present[:, None, :]
+    return matrix.gather(2, columns.expand(-1, matrix.shape[1], -1))
+
+
+def emosim_loss(
+    similarity: Float[Tensor, "seeds batch tags"],
+    target: Float[Tensor, "seeds batch tags"],
+    present: Bool[Tensor, "seeds tags"],
+) -> Float[Tensor, " seeds"]:
+    """Mean squared difference between cosine and valence-arousal similarity, one column a music emotion.
+
+    Args:
+        target: ``1 - Euclidean distance`` of the speech and the music item in the valence-arousal plane.
+        present: Whether the batch has the emotion.
+
+    Source: Doh et al., ICASSP 2023, arXiv:2303.10539.
+    """
+    difference = (similarity - target) * present[:, None, :]
     return difference.square().sum(dim=(1, 2)) / (similarity.shape[1] * present.sum(dim=1))
 
 
 def ranksim_loss(
-    similarity: Float[Tensor, "seeds batch batch"],
-    target: Float[Tensor, "seeds batch batch"],
-    columns: Int[Tensor, "seeds rows tags"],
+    similarity: Float[Tensor, "seeds batch tags"],
+    target: Float[Tensor, "seeds batch tags"],
     present: Bool[Tensor, "seeds tags"],
 ) -> Float[Tensor, " seeds"]:
     """Mean squared difference between the ranks of the cosines and of the valence-arousal similarities in each row.
@@ -88,10 +94,9 @@ def ranksim_loss(
     Source: Doh et al., ICASSP 2023 (official code), after Gong et al., RankSim, ICML 2022, arXiv:2205.15236, which
     sums over rows and looks half as far.
     """
-    index = columns.expand(-1, similarity.shape[1], -1)
     shown = present[:, None, :].expand(-1, similarity.shape[1], -1)
-    found: Tensor = _Ranks.apply(similarity.gather(2, index), shown)
-    difference = found - ranks(target.gather(2, index), shown)
+    found: Tensor = _Ranks.apply(similarity, shown)
+    difference = found - ranks(target, shown)
     return difference.square().sum(dim=(1, 2)) / (similarity.shape[1] * present.sum(dim=1))
 
 

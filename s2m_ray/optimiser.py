@@ -1,10 +1,11 @@
 """AdamW for many seeds at once, and its learning rate."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from s2m_ray.config import FitConfig
 
@@ -17,6 +18,22 @@ def learning_rate(epoch: float, cfg: FitConfig) -> float:
     return cfg.min_lr + (cfg.lr - cfg.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # torch's defaults
+STATE = ("exp_avg", "exp_avg_sq", "step")  # both moments, and how many steps they saw
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Seeds of the same settings, which one call moves; the lists have a tensor a parameter and seed."""
+
+    places: list[int]
+    weight_decay: float
+    values: list[Tensor]
+    means: list[Tensor]
+    squares: list[Tensor]
+    steps: list[Tensor]
+
+
 class SeedwiseAdamW:
     """AdamW over each seed's slice of each parameter, as a tensor of its own that shares the parameter's memory.
 
@@ -24,46 +41,46 @@ class SeedwiseAdamW:
     rest, and which numbers are the last must not depend on how many seeds are trained side by side.
     """
 
-    MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW knows of a tensor, beside the number of its steps
-
     def __init__(self, net: nn.Module, settings: Sequence[FitConfig]) -> None:
         """Take the settings of each seed, of which the learning rate and the weight decay matter here."""
-        self._slices = {name: (value, value.detach().unbind()) for name, value in net.named_parameters()}
-        # one group for all seeds of the same settings: the kernel is called once a group
-        self._places: dict[FitConfig, list[int]] = {}
+        self._parameters = dict(net.named_parameters())
+        self._state = {
+            name: {key: value.new_zeros(value.shape if key != "step" else len(settings)) for key in STATE}
+            for name, value in self._parameters.items()
+        }
+        places: dict[FitConfig, list[int]] = {}
         for place, cfg in enumerate(settings):
-            self._places.setdefault(cfg, []).append(place)
-        groups = [
-            {
-                "params": [slices[place] for _, slices in self._slices.values() for place in places],
-                "weight_decay": cfg.weight_decay,
-            }
-            for cfg, places in self._places.items()
-        ]
-        self._adamw = torch.optim.AdamW(groups, fused=True)
+            places.setdefault(cfg, []).append(place)
+        self._calls = [_Call(own, cfg.weight_decay, *self._slices(own)) for cfg, own in places.items()]
+
+    def _slices(self, places: Sequence[int]) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
+        """Parameters, both moments and steps of some seeds, one tensor a parameter and seed."""
+
+        def of(tensors: Iterable[Tensor]) -> list[Tensor]:
+            return [tensor[place] for tensor in tensors for place in places]
+
+        means, squares, steps = (of(state[key] for state in self._state.values()) for key in STATE)
+        return of(value.detach() for value in self._parameters.values()), means, squares, steps
 
     def step(self, rates: Sequence[float]) -> None:
-        """One update from the gradients of the whole parameters, with the learning rate of each seed."""
-        for group, places in zip(self._adamw.param_groups, self._places.values(), strict=True):
-            group["lr"] = rates[places[0]]
-        for value, slices in self._slices.values():
-            assert value.grad is not None
-            for leaf, gradient in zip(slices, value.grad, strict=True):
-                leaf.grad = gradient
-        self._adamw.step()
+        """One update from the gradients of the whole parameters, which are gone then; ``rates`` are of each seed."""
+        gradients = [gradient for value in self._parameters.values() if (gradient := value.grad) is not None]
+        assert len(gradients) == len(self._parameters)
+        for call in self._calls:
+            adamw(
+                call.values, [gradient[place] for gradient in gradients for place in call.places],
+                call.means, call.squares, [], call.steps,
+                fused=True, amsgrad=False, beta1=BETAS[0], beta2=BETAS[1], lr=rates[call.places[0]],
+                weight_decay=call.weight_decay, eps=EPSILON, maximize=False,
+            )  # fmt: skip
+        for value in self._parameters.values():
+            value.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """Moments and steps of each parameter, each ``[seeds, ...]``; before the first step there are none."""
-        return {
-            f"{key}.{name}": torch.stack([self._adamw.state[leaf][key] for leaf in slices])
-            for name, (_, slices) in self._slices.items()
-            for key in (*self.MOMENTS, "step")
-        }
+        """Moments and steps of each parameter, each ``[seeds, ...]``; they change with the next step."""
+        return {f"{key}.{name}": value for name, state in self._state.items() for key, value in state.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take up what :meth:`state` gave."""
-        for name, (_, slices) in self._slices.items():
-            for place, leaf in enumerate(slices):
-                keys = (*self.MOMENTS, "step")
-                own = {key: state[f"{key}.{name}"][place] for key in keys}
-                self._adamw.state[leaf] = {key: value.clone().to(leaf.device) for key, value in own.items()}
+        for name, value in self.state().items():
+            value.copy_(state[name])

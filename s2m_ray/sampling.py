@@ -60,31 +60,27 @@ class _Groups:
 
 def draw_negatives(
     similarity: Float[Tensor, "seeds batch batch"],
-    labels: Int[Tensor, "seeds batch"],
+    barred: Bool[Tensor, "seeds batch batch"],
     uniform: Float[Tensor, "seeds batch"],
 ) -> tuple[Int[Tensor, "seeds batch"], Bool[Tensor, "seeds batch"]]:
     """Distance-weighted negatives: column ``j`` for row ``i`` with weight ``(cos_ij + 1) / 2``, harder is likelier.
 
-    Columns with the row's own label have weight 0.
-
     Args:
         similarity: Cosine of anchor ``i`` and candidate ``j``, the positive of row ``j``.
-        labels: Speech emotion of each row.
+        barred: Whether ``j`` may be no negative of ``i``: its weight is 0.
         uniform: One number in [0, 1) a row.
 
     Returns:
-        The column drawn for each row, and whether the row has any negative (one label in the batch: none has).
+        The column drawn for each row, and whether the row has any negative (else its column is the last).
 
     Source: Doh et al., ICASSP 2023 (official code).
     """
-    other = labels[:, :, None] != labels[:, None, :]
-    weights = ((similarity.detach() + 1) / 2).clamp(min=0) * other
-    cumulative = weights.cumsum(dim=-1)
+    # half of these weights draws the same
+    cumulative = (similarity.detach() + 1).clamp_(min=0).masked_fill_(barred, 0).cumsum(dim=-1)
     total = cumulative[..., -1:]
-    column = torch.searchsorted(cumulative, uniform[..., None] * total, right=True)
-    # a row without any weight draws a column behind the last
-    last = similarity.shape[-1] - 1 - (weights > 0).flip(-1).int().argmax(dim=-1)
-    return column.squeeze(-1).minimum(last), total.squeeze(-1) > 0
+    # a float32 below 1 times the total is below the total however it is rounded, so only a total of 0 ends behind
+    column = torch.searchsorted(cumulative, uniform[..., None] * total, right=True).squeeze(-1)
+    return column.clamp_(max=similarity.shape[-1] - 1), total.squeeze(-1) > 0
 
 
 def draw_members(

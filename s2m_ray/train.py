@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from s2m_ray.config import FREE, IN_HALVES, FitConfig, LossConfig, Modality, ModelConfig, ParityConfig
-from s2m_ray.draws import WAYS, Dropout, draw_epoch, draw_shown, rows
+from s2m_ray.draws import WAYS, Draws, Dropout, draw_epoch, draw_shown, rows
 from s2m_ray.emotion import in_order, max_map
 from s2m_ray.errors import ConfigError, StoreError
 from s2m_ray.group import Group
 from s2m_ray.model import JointModel
-from s2m_ray.objective import Joint, Scales, batch_loss
+from s2m_ray.objective import Joint, LookUps, Scales, batch_loss, look_up
 from s2m_ray.optimiser import learning_rate
 from s2m_ray.pairs import Pairs, pairs
 from s2m_ray.relevance import own_points
@@ -27,7 +27,7 @@ from s2m_ray.words import Words, built_in
 
 VALID_SEED = 0  # the valid triplets are the same for every seed: their losses can be compared
 NO_PARITY = ParityConfig()
-VALID_STEPS = 64  # batches of the valid loss that are computed side by side: bounds its memory
+SIDE_BY_SIDE = 64  # batches of a seed that are looked up, or of which the valid loss is computed: bounds the memory
 
 
 @dataclass
@@ -237,30 +237,35 @@ class _Running:
         if method.loss.has_tags:
             widths += 2 * [net.words.shape[1]]
         dropout = Dropout(seeds, epoch, rate=method.model.dropout, widths=widths, device=method.device)
-        train_loss = torch.zeros(len(seeds), device=method.device)
+        losses = []
         net.train()
         for step in range(steps):
             rates = method.rates(epoch + step / steps)
-            batch, keep = draws.step(step), dropout.masks(cfg.batch_size)
+            first = step % SIDE_BY_SIDE
+            if first == 0:
+                ahead = self._look_up(draws, slice(step, step + SIDE_BY_SIDE))
+            speech, music, keep = draws.speech[step], draws.music[step], dropout.masks(cfg.batch_size)
             half = (shown[step],) if shown is not None else ()
             vectors = [
-                net.speech(functional.embedding(batch.speech, data.speech), keep[0], *half),
-                net.music(functional.embedding(batch.music, data.music), keep[1]),
+                net.speech(functional.embedding(speech, data.speech), keep[0], *half),
+                net.music(functional.embedding(music, data.music), keep[1]),
             ]
             if method.loss.has_tags:
                 vectors += [
-                    net.tag(net.words[data.speech_word[batch.speech]], keep[2]),
-                    net.tag(net.words[data.music_word[batch.music]], keep[3]),
+                    net.tag(net.words[data.speech_word[speech]], keep[2]),
+                    net.tag(net.words[data.music_word[music]], keep[3]),
                 ]
-            value = batch_loss(
-                Joint(*vectors), data, batch, method.loss, first_match=method.parity.first_match,
-                scales=self._scales,
-            )  # fmt: skip
-            net.zero_grad(set_to_none=True)
+            found = ahead.take(slice(first * len(seeds), (first + 1) * len(seeds)))
+            value = batch_loss(Joint(*vectors), found, method.loss, self._scales)
             value.sum().backward()
             self._group.optimiser.step(rates)
-            train_loss += value.detach() / steps
-        return train_loss, rates
+            losses.append(value.detach())
+        # one after the other: the order of a plain sum depends on how many seeds there are
+        return (torch.stack(losses) / steps).cumsum(0)[-1], rates
+
+    def _look_up(self, draws: Draws, steps: slice) -> LookUps:
+        side_by_side = draws.steps(steps, len(self._seeds))
+        return look_up(self._data, side_by_side, self._method.loss, first_match=self._method.parity.first_match)
 
 
 class _Validation:
@@ -292,18 +297,18 @@ class _Validation:
             ways=self._method.ways,
         ).to(self._method.device)  # fmt: skip
         losses = []
-        for start in range(0, len(draws.speech), VALID_STEPS):
-            batch = draws.steps(slice(start, start + VALID_STEPS), seeds)
+        for start in range(0, len(draws.speech), SIDE_BY_SIDE):
+            batch = draws.steps(slice(start, start + SIDE_BY_SIDE), seeds)
             vectors = [rows(sides[0], batch.speech), rows(sides[1], batch.music)]
             if words is not None:
                 vectors += [
                     rows(words, data.speech_word[batch.speech]),
                     rows(words, data.music_word[batch.music]),
                 ]
+            found = look_up(data, batch, self._method.loss, first_match=self._method.parity.first_match)
             value = batch_loss(
-                Joint(*vectors), data, batch, self._method.loss, first_match=self._method.parity.first_match,
-                scales=self._scales.repeat(len(batch.speech) // seeds),
-            )  # fmt: skip
+                Joint(*vectors), found, self._method.loss, self._scales.repeat(len(batch.speech) // seeds)
+            )
             losses.append(value.view(-1, seeds))
         # summed exactly: the order in which torch adds a column up depends on how many columns there are
         columns = torch.cat(losses).T.tolist()

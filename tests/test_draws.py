@@ -50,7 +50,7 @@ def test_steps_side_by_side_are_the_steps_one_by_one(own: int) -> None:
     vectors = rows(joint, flat.speech)
     assert vectors.shape == (4 * 3, 6, 4)
     for step in range(2, 6):
-        single = draws.step(step)
+        single = Draws(draws.speech[step], draws.music[step], draws.negative[step], draws.member[step])
         for seed in range(3):
             place, source = (step - 2) * 3 + seed, seed % own
             assert torch.equal(flat.speech[place], single.speech[source])

@@ -11,6 +11,7 @@ from s2m_ray.losses import (
     RANK_STEP,
     cosine_matrix,
     emosim_loss,
+    of_columns,
     ranks,
     ranksim_loss,
     structure_preserving_loss,
@@ -84,9 +85,13 @@ def square(rows: torch.Tensor) -> torch.Tensor:
     return torch.cat([rows, rows], dim=1)
 
 
+def emosim(cosine: torch.Tensor, target: torch.Tensor, columns: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    return emosim_loss(of_columns(cosine, columns), of_columns(target, columns), present)
+
+
 def test_emosim_gives_the_value_of_the_sheet() -> None:
     # columns 1 and 2 of the target are equal: the first members of the distinct columns are 0, 1 and 3
-    loss = emosim_loss(square(SHEET_COSINE), square(SHEET_TARGET), torch.tensor([[[0, 1, 3]]]), torch.ones(1, 3) == 1)
+    loss = emosim(square(SHEET_COSINE), square(SHEET_TARGET), torch.tensor([[[0, 1, 3]]]), torch.ones(1, 3) == 1)
     assert loss.item() == pytest.approx(0.2200, abs=1e-6)
 
 
@@ -100,7 +105,7 @@ def test_first_match_gives_the_columns_and_the_value_of_the_sheet() -> None:
     assert columns[0, :, :3].tolist() == [[3, 1, 0], [0, 1, 0]]
     assert present.tolist() == [[True, True, True, False]]
     four = columns.repeat(1, 2, 1)
-    assert emosim_loss(square(SHEET_COSINE), square(SHEET_TARGET), four, present).item() == pytest.approx(0.1850)
+    assert emosim(square(SHEET_COSINE), square(SHEET_TARGET), four, present).item() == pytest.approx(0.1850)
 
 
 def test_structure_preserving_loss_golden() -> None:
@@ -111,7 +116,7 @@ def test_structure_preserving_loss_golden() -> None:
 
 def test_emosim_leaves_out_an_emotion_that_the_batch_lacks() -> None:
     columns, present = torch.tensor([[[0, 0, 1, 3]]]), torch.tensor([[True, False, True, True]])
-    loss = emosim_loss(square(SHEET_COSINE), square(SHEET_TARGET), columns, present)
+    loss = emosim(square(SHEET_COSINE), square(SHEET_TARGET), columns, present)
     assert loss.item() == pytest.approx(0.2200, abs=1e-6)
 
 
@@ -120,7 +125,7 @@ def test_emosim_is_the_loop(data: st.DataObject, seeds: int, batch: int, tags: i
     cosine, target = matrix(data, seeds, batch, batch), matrix(data, seeds, batch, batch)
     columns, present = whole(data, batch, seeds, tags), whole(data, 2, seeds, tags)
     present[:, 0] = 1  # a batch has at least one emotion
-    found = emosim_loss(
+    found = emosim(
         torch.tensor(cosine, dtype=torch.float32), torch.tensor(target, dtype=torch.float32),
         torch.tensor(columns)[:, None], torch.tensor(present) == 1,
     )  # fmt: skip
@@ -136,9 +141,7 @@ def test_emosim_is_the_loop(data: st.DataObject, seeds: int, batch: int, tags: i
 
 def test_emosim_moves_only_the_columns_that_stand_for_an_emotion() -> None:
     cosine = square(SHEET_COSINE).requires_grad_()
-    emosim_loss(
-        cosine, square(SHEET_TARGET), torch.tensor([[[0, 2]]]), torch.tensor([[True, False]])
-    ).sum().backward()
+    emosim(cosine, square(SHEET_TARGET), torch.tensor([[[0, 2]]]), torch.tensor([[True, False]])).sum().backward()
     assert cosine.grad is not None
     # mean of squares over 4 rows and 1 emotion: 2 * (.1 - 1) / 4 and 2 * (.5 - .3) / 4
     torch.testing.assert_close(cosine.grad[0, :, 0], torch.tensor([-0.45, 0.1, -0.45, 0.1]))
@@ -151,7 +154,7 @@ def test_gradients_are_finite_where_vectors_are_equal_opposite_or_zero() -> None
     cosine = cosine_matrix(functional.normalize(a, dim=-1), functional.normalize(b, dim=-1))
     negative, has = torch.tensor([[1, 2, 0]]), torch.tensor([[True, True, False]])
     loss = triplet_loss(cosine, negative, has, margin=0.4)
-    loss = loss + emosim_loss(cosine, torch.ones(1, 3, 3), torch.tensor([[[0, 2]]]), torch.ones(1, 2) == 1)
+    loss = loss + emosim(cosine, torch.ones(1, 3, 3), torch.tensor([[[0, 2]]]), torch.ones(1, 2) == 1)
     loss.sum().backward()
     for tensor in (a, b):
         assert tensor.grad is not None
@@ -178,12 +181,11 @@ def test_ranksim_and_its_gradient_are_the_loop(data: st.DataObject, seeds: int, 
     present = whole(data, 2, *columns.shape)
     present[:, 0] = 1
     given_cosine = torch.tensor(cosine, dtype=torch.float32, requires_grad=True)
+    places = torch.tensor(columns)[:, None]
     found = ranksim_loss(
-        given_cosine,
-        torch.tensor(target, dtype=torch.float32),
-        torch.tensor(columns)[:, None],
+        of_columns(given_cosine, places), of_columns(torch.tensor(target, dtype=torch.float32), places),
         torch.tensor(present) == 1,
-    )
+    )  # fmt: skip
     found.sum().backward()
     assert given_cosine.grad is not None
     expected = np.zeros_like(cosine)

@@ -14,7 +14,7 @@ from toy_stores import rows, store
 from s2m_ray.config import LossConfig
 from s2m_ray.draws import Draws
 from s2m_ray.emotion import VALENCE_AROUSAL, max_map
-from s2m_ray.objective import Joint, batch_loss
+from s2m_ray.objective import Joint, batch_loss, look_up
 from s2m_ray.pairs import Pairs, pairs
 
 SPEECH = ("angry", "calm", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
@@ -111,10 +111,10 @@ def looped(
     return value
 
 
-def computed(draws: Draws, vectors: list[np.ndarray], loss: LossConfig, **options: Any) -> torch.Tensor:
+def computed(draws: Draws, vectors: list[np.ndarray], loss: LossConfig, *, first_match: bool = False) -> torch.Tensor:
     given_vectors = [torch.from_numpy(v.astype(np.float32)) for v in vectors[: 4 if loss.has_tags else 2]]
     ways = Draws(draws.speech, draws.music, draws.negative[: 3 if loss.has_tags else 1], draws.member)
-    return batch_loss(Joint(*given_vectors), DATA, ways, loss, **options)
+    return batch_loss(Joint(*given_vectors), look_up(DATA, ways, loss, first_match=first_match), loss)
 
 
 def test_no_two_music_emotions_are_equally_far_from_a_speech_emotion() -> None:
@@ -171,7 +171,8 @@ def test_negatives_of_each_way_are_drawn_by_their_weights_among_the_labels_of_th
     if anchors == 0:  # speech is the positive of tag -> speech too: let its tags lie where the speech lies
         vectors[2] = vectors[0]
     assert positives != anchors
-    loss = batch_loss(Joint(*vectors), DATA, draws, LossConfig(framework="triplet_sp", margin=0.1))
+    sp = LossConfig(framework="triplet_sp", margin=0.1)
+    loss = batch_loss(Joint(*vectors), look_up(DATA, draws, sp), sp)
     hinge = loss * 4 / weight - 0.1 + towards[0]  # the cosine with the negative
     drawn_column = (hinge[:, None] - towards).abs().argmin(dim=1)
     assert (hinge - towards[drawn_column]).abs().max() < 1e-5
@@ -185,7 +186,8 @@ def test_negatives_of_each_way_are_drawn_by_their_weights_among_the_labels_of_th
 def test_gradients_reach_every_head(framework: Any) -> None:
     draws, vectors = drawn(3, 1, 8)
     leaves = [torch.from_numpy(v.astype(np.float32)).requires_grad_() for v in vectors]
-    batch_loss(Joint(*leaves), DATA, draws, LossConfig(framework=framework)).sum().backward()
+    loss = LossConfig(framework=framework)
+    batch_loss(Joint(*leaves), look_up(DATA, draws, loss), loss).sum().backward()
     for leaf in leaves:
         assert leaf.grad is not None
         assert leaf.grad.abs().sum() > 0

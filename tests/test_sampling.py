@@ -78,6 +78,10 @@ def looped_negative(cosine: list[float], labels: list[int], row: int, uniform: f
     return None
 
 
+def of_one_label(labels: torch.Tensor) -> torch.Tensor:
+    return labels[:, :, None] == labels[:, None, :]
+
+
 @given(st.data(), st.integers(1, 6), st.integers(1, 3))
 def test_negatives_are_those_of_the_loop(data: st.DataObject, batch: int, seeds: int) -> None:
     def drawn(elements: st.SearchStrategy, *shape: int) -> np.ndarray:
@@ -87,8 +91,9 @@ def test_negatives_are_those_of_the_loop(data: st.DataObject, batch: int, seeds:
     cosine, labels = drawn(COSINE, seeds, batch, batch), drawn(st.integers(0, 2), seeds, batch)
     uniform = drawn(UNIFORM, seeds, batch)
     column, has = draw_negatives(
-        torch.tensor(cosine, dtype=torch.float32), torch.tensor(labels), torch.tensor(uniform, dtype=torch.float32)
-    )
+        torch.tensor(cosine, dtype=torch.float32), of_one_label(torch.tensor(labels)),
+        torch.tensor(uniform, dtype=torch.float32),
+    )  # fmt: skip
     for s in range(seeds):
         for row in range(batch):
             expected = looped_negative(cosine[s, row].tolist(), labels[s].tolist(), row, float(uniform[s, row]))
@@ -103,7 +108,8 @@ def test_negatives_are_drawn_by_their_weights() -> None:
     rows = 40_000
     cosine = torch.tensor([0.9, 0.5, 0.0, -0.5, -1.0])
     uniform = torch.rand(rows, 5, generator=torch.Generator().manual_seed(0))
-    column, _ = draw_negatives(cosine.expand(rows, 5, 5), torch.tensor([0, 1, 1, 2, 2]).expand(rows, 5), uniform)
+    barred = of_one_label(torch.tensor([[0, 1, 1, 2, 2]])).expand(rows, 5, 5)
+    column, _ = draw_negatives(cosine.expand(rows, 5, 5), barred, uniform)
     counts = np.bincount(column[:, 0].numpy(), minlength=5)
     weights = np.array([0.75, 0.5, 0.25])  # (cos + 1) / 2 of the three that have another label and weight
     assert counts[0] == 0  # the row's own label
@@ -119,20 +125,20 @@ def test_no_rounding_ever_gives_a_negative_of_the_own_label(batch: int, seed: in
     labels = torch.randint(0, 3, (2, batch), generator=draws)
     edge = torch.nextafter(torch.tensor(1.0), torch.tensor(0.0))  # the largest number below 1
     for uniform in (torch.zeros(2, batch), edge.expand(2, batch), torch.rand(2, batch, generator=draws)):
-        column, has = draw_negatives(cosine, labels, uniform)
+        column, has = draw_negatives(cosine, of_one_label(labels), uniform)
         assert (labels.gather(1, column) != labels)[has].all()
         assert torch.equal(has, (labels[:, :, None] != labels[:, None, :]).any(-1))
 
 
 def test_a_batch_of_one_label_has_no_negative() -> None:
     labels = torch.tensor([[1, 1, 1], [1, 0, 1]])
-    _, has = draw_negatives(torch.zeros(2, 3, 3), labels, torch.full((2, 3), 0.5))
+    _, has = draw_negatives(torch.zeros(2, 3, 3), of_one_label(labels), torch.full((2, 3), 0.5))
     assert has.tolist() == [[False, False, False], [True, True, True]]
 
 
 def test_negatives_let_no_gradient_through() -> None:
     cosine = torch.zeros(1, 2, 2, requires_grad=True)
-    column, has = draw_negatives(cosine, torch.tensor([[0, 1]]), torch.full((1, 2), 0.5))
+    column, has = draw_negatives(cosine, of_one_label(torch.tensor([[0, 1]])), torch.full((1, 2), 0.5))
     assert column.tolist() == [[1, 0]]
     assert has.all()
     assert not column.requires_grad
