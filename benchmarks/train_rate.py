@@ -221,7 +221,8 @@ def main() -> int:
     steps = EPOCHS * (FULL.speech_items[0] // BATCH)
     print(f"{given.framework}; the original: {median[original]:.0f} s for {EPOCHS} epochs ({original})")
     missed = False
-    print(f"{'seeds':>5} {'steps/s':>8} {'bare':>8} {'more':>6} {'one core':>12} {'faster':>7} {'cores':>7} {'faster':>7}")
+    heads = ("seeds", "steps/s", "bare", "more", "one core, s", "faster", "cores, s", "faster")
+    print(" ".join(f"{head:>{width}}" for head, width in zip(heads, (5, 8, 8, 6, 12, 7, 9, 7), strict=True)))
     for count, goal in GOALS.items():
         share = 1 - median[f"bare {count}"] / median[f"step {count}"]
         seconds = [median[f"{name} {count}"] for name in ("run", "cores")]
@@ -229,7 +230,7 @@ def main() -> int:
         missed |= share > SHARE or faster[1] < goal
         rates = [count / median[f"{name} {count}"] for name in ("step", "bare")]
         line = f"{count:5} {rates[0]:8.0f} {rates[1]:8.0f} {share:6.1%}"
-        print(f"{line} {seconds[0]:12.1f} {faster[0]:7.1f} {seconds[1]:7.1f} {faster[1]:7.1f}")
+        print(f"{line} {seconds[0]:12.1f} {faster[0]:7.1f} {seconds[1]:9.1f} {faster[1]:7.1f}")
     print(f"of {steps} steps; goals: at most {SHARE:.0%}, and {', '.join(f'{g:g}' for g in GOALS.values())}")
     return int(missed)
 
