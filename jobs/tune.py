@@ -245,7 +245,7 @@ def _look_at_test(sweep: Sweep, choice: Choice, board: Quiet) -> dict[str, Any]:
         _seal(sweep, row, cfg.out / name)
     absent = [n for n, store in sweep.stores.items() if split not in store.column("split")]
     if absent:
-        return {"split": split, "touched": [], "absent": f"the {' and the '.join(absent)} store has no {split} items"}
+        return {"split": split, "touched": [], "absent": f"no {split} items in {' and '.join(absent)}"}
     key = digest({name: [row.configuration.key, list(cfg.seeds)] for name, row in chosen.items()}, split)
     touched = read_json(record, ConfigError)["touched"] if record.exists() else []
     if not touched or touched[-1]["key"] != key or not all((record.parent / n / EVALUATED).exists() for n in chosen):

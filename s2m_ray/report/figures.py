@@ -128,7 +128,7 @@ def curves(choice: Choice) -> str:
              "last": last, "low": f"{low:.3f}", "high": f"{high:.3f}"}
         )  # fmt: skip
     return _draw(
-        "curves.svg", panels=panels, panel=PANEL, width=56 + len(panels) * (PANEL[0] + 64), height=PANEL[1] + 90
+        "curves.svg", panels=panels, panel=PANEL, width=56 + len(panels) * (PANEL[0] + 64), height=PANEL[1] + 96
     )
 
 

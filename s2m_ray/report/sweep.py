@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from s2m_ray.compare import NOUNS
 from s2m_ray.files import replacing, write_table
+from s2m_ray.findings import p_text
 from s2m_ray.markup import csv_table, markdown_table
 from s2m_ray.report import figures
 from s2m_ray.selection import Choice, Gain, Row
@@ -79,13 +80,13 @@ def trials_table(rows: Sequence[Row], keys: Sequence[str]) -> pa.Table:
 
 
 def result_table(rows: Sequence[Row], choice: Choice, keys: Sequence[str], objective: str) -> list[list[str]]:
-    """Best first: mean ± deviation over seeds (interval over queries), gain over no regulariser; the floor last."""
-    names = _metrics(rows)
+    """Best first: mean ± deviation over seeds, of the objective with its interval over queries; gain; floor last."""
+    names = [objective, *(name for name in _metrics(rows) if name != objective)]
     cells = [[*(figures.short(key) for key in keys), *names, "gain over no regulariser", "p (Holm)", ""]]
     for row in rows:
         line = [figures.text(value_of(row.configuration.train, key)) for key in keys]
         if row.metrics:
-            line += [_spread(row.metrics[name]) for name in names]
+            line += [_spread(row.metrics[name], interval=name == objective) for name in names]
             line += _gain_cells(row.gain)
         else:
             line += [f"{row.status}, {len(row.entries)} seeds"] + [""] * (len(names) + 1)
@@ -143,7 +144,7 @@ def sentences(choice: Choice, header: Mapping[str, Any], objective: str) -> list
         verdict = "The gain is real" if gain.p <= 0.05 and not low <= 0 <= high else "The gain may be chance"
         found.append(
             f"{verdict}: {gain.difference:+.3f} over the best without a regulariser ({baseline.configuration.name}), "
-            f"95 % interval {low:+.3f} to {high:+.3f}, p = {gain.p:.3f} by the paired test over "
+            f"95 % interval {low:+.3f} to {high:+.3f}, p {p_text(gain.p)} by the paired test over "
             f"{NOUNS[by['unit']]}; both were chosen by these very queries, so that it flatters the winner."
         )
     if choice.alike:
@@ -163,16 +164,16 @@ def _metrics(rows: Sequence[Row]) -> list[str]:
     return list(next(row.metrics for row in rows if row.metrics))
 
 
-def _spread(value: Mapping[str, Any]) -> str:
+def _spread(value: Mapping[str, Any], *, interval: bool = True) -> str:
     low, high = value["ci95"]
-    return f"{value['mean']:.3f} ± {value['std']:.3f} ({low:.3f} to {high:.3f})"
+    return f"{value['mean']:.3f} ± {value['std']:.3f}" + (f" ({low:.3f} to {high:.3f})" if interval else "")
 
 
 def _gain_cells(gain: Gain | None) -> list[str]:
     if gain is None:
         return ["", ""]
     low, high = gain.interval
-    return [f"{gain.difference:+.3f} ({low:+.3f} to {high:+.3f}){' *' if gain.real else ''}", f"{gain.p_holm:.3f}"]
+    return [f"{gain.difference:+.3f} ({low:+.3f} to {high:+.3f}){' *' if gain.real else ''}", p_text(gain.p_holm)]
 
 
 def _remark(row: Row, choice: Choice) -> str:
