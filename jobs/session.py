@@ -25,7 +25,7 @@ os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault(
     "RAY_AIR_NEW_OUTPUT", "0"
-)  # Ray Tune's new output has a box that its verbosity does not silence
+)  # the box of the new one is not silenced by verbosity
 
 import ray
 
