@@ -23,9 +23,7 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 # A thread of Ray Data that outlives an interrupted run must not connect to whatever other Ray it finds, and hang.
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault(
-    "RAY_AIR_NEW_OUTPUT", "0"
-)  # the box of the new one is not silenced by verbosity
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the box of the new one is not silenced by verbosity
 
 import ray
 

@@ -28,8 +28,8 @@ from s2m_ray.config import ResourceConfig
 from s2m_ray.errors import ConfigError, Interrupted, S2MError
 from s2m_ray.ledger import FOLDER, path_of
 from s2m_ray.speech import read_speech
-from s2m_ray.store import read_store
-from s2m_ray.sweep import SweepConfig, Trial, TuneConfig
+from s2m_ray.store import Store, read_store
+from s2m_ray.sweep import SweepConfig, Trial, TuneConfig, side_by_side
 from s2m_ray.train import word_names
 from s2m_ray.trial import Material, one_thread, run_pack
 from s2m_ray.words import built_in, read_words
@@ -275,14 +275,32 @@ def train_shared(job: Job, number: int, trials: Sequence[Trial]) -> None:
 
 
 def train_share(job: Job, number: int, part: int, trials: Sequence[Trial]) -> None:
-    """Train one worker's part of a pack."""
+    """Train one worker's part of a pack, as many trials at once as are fastest."""
+    before = at = (0, 0)  # trial-epochs and ended trials
+    told = 0.0
 
     def tell(epochs: int, ended: int) -> None:
-        job.inbox.put.remote(number, part, epochs, ended)
+        nonlocal at, told
+        entered = before[1] + ended > at[1]
+        at = (before[0] + epochs, before[1] + ended)
+        if entered or time.monotonic() - told >= POLL_S:  # each takes some of the worker's time, and nobody sees more
+            job.inbox.put.remote(number, part, *at)
+            told = time.monotonic()
 
     one_thread()
     tell(0, 0)
-    run_pack(trials, material(job.cfg), job.cfg.out, device=device_of(job.cfg), on_epoch=tell)
+    data = material(job.cfg)
+    size = job.cfg.sweep.pack or together(job.cfg, data.train_speech, data.train_music)
+    for start in range(0, len(trials), size):
+        run_pack(trials[start : start + size], data, job.cfg.out, device=device_of(job.cfg), on_epoch=tell)
+        before = at
+
+
+def together(cfg: TuneConfig, speech: Store, music: Store) -> int:
+    """How many trials are trained side by side; on a GPU all that come."""
+    if device_of(cfg) == "cuda":
+        return sys.maxsize
+    return side_by_side([store.vectors.shape[1] for store in (speech, music)], cfg.base.model.dim)
 
 
 def device_of(cfg: TuneConfig) -> str:

@@ -155,7 +155,7 @@ def _complete(sweep: Sweep, board: Quiet) -> dict[str, str]:
         if by_configuration and cfg.sweep.search != "optuna":
             failed |= run_configurations(cfg, _by_configuration(missing), board, follow.standing)
         else:
-            failed |= run_packs(cfg, _packs(cfg, missing), board, follow.standing)
+            failed |= run_packs(cfg, _packs(sweep, missing), board, follow.standing)
     if cfg.sweep.search == "optuna":
         # the baseline is not one of those that Optuna has asked for
         asked = len(_points(sweep))
@@ -177,11 +177,16 @@ def _how(cfg: TuneConfig) -> str:
     return f"{cfg.sweep.search} search{scheduler}, chosen by {cfg.sweep.objective} on {cfg.select_split}"
 
 
-def _packs(cfg: TuneConfig, missing: Sequence[Trial]) -> list[tuple[Trial, ...]]:
+def _packs(sweep: Sweep, missing: Sequence[Trial]) -> list[tuple[Trial, ...]]:
     import os
 
+    from jobs.trials import together
+
+    cfg = sweep.cfg
     slots = cfg.sweep.concurrent or os.cpu_count() or 1
-    size = pack_size(cfg.sweep.pack, len(missing), slots) * max(1, cfg.resources.workers)
+    size = pack_size(cfg.sweep.pack, len(missing), slots, together(cfg, sweep.splits[0], sweep.splits[2])) * max(
+        1, cfg.resources.workers
+    )
     return list(packs(missing, size))
 
 
@@ -294,7 +299,7 @@ def _restore_weights(sweep: Sweep, choice: Choice, board: Quiet) -> None:
     board.say(f"tune: {len(lost)} trials of the winner or the baseline are trained again for their weights")
     for trial in lost:
         ledger.path_of(cfg.out / LEDGER, trial.configuration.key, trial.seed).unlink(missing_ok=True)
-    failed = run_packs(cfg, _packs(cfg, lost), board, lambda epochs, running: Standing(len(lost), running=running))
+    failed = run_packs(cfg, _packs(sweep, lost), board, lambda epochs, running: Standing(len(lost), running=running))
     if failed:
         raise ConfigError(f"{cfg.out}: trial {next(iter(failed))} failed: {next(iter(failed.values()))}")
 

@@ -20,9 +20,14 @@ Search = Literal["grid", "random", "optuna"]
 Scheduler = Literal["none", "asha"]
 BEST, BASELINE = "best", "baseline"  # folders of their checkpoints
 LOGGERS = ("mlflow", "wandb")
-# Measured on two cores, RAVDESS x VGMIDI (718 inputs): see `benchmarks/tune_rate.py`
+# Measured on two cores, see `benchmarks/tune_rate.py` and `train_rate.py`. Of 17 MB of weights, gradients and moments
+# a trial, five at once take 1.15 times as long, a trial, as one alone; of 10 MB, two or three at once are fastest
+STATE_BYTES = 32 << 20
 PACK = 5
-PACKS_A_SLOT = 3  # so that no slot waits long for the last pack of another
+FEW, MANY = (
+    3,
+    24,
+)  # packs a slot: so that none waits long for another's last one, and no more of Ray's trials than that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +43,7 @@ class SweepConfig:
     k: int = 5  # cut-off rank of P and nDCG
     bootstrap: int = 1000  # resamples behind the intervals
     test_split: Literal["test", "valid"] = "test"  # valid: with a holdout, which then is what is chosen by
-    pack: int = 0  # trials trained side by side; 0 = automatic
+    pack: int = 0  # trials trained side by side; 0 = as many as are fastest
     concurrent: int = 0  # packs at a time; 0 = as many as there is room for
     retries: int = 2  # of a pack whose worker died
     stall_s: float = 600.0  # if nothing moves for so long, the sweep ends, and can go on
@@ -234,8 +239,22 @@ def shape(cfg: TrainConfig) -> str:
     return digest(settings)
 
 
-def pack_size(asked: int, trials: int, slots: int) -> int:
-    """How many trials to train side by side: as asked, else few enough that every slot gets several packs."""
+def side_by_side(widths: Sequence[int], dim: int) -> int:
+    """How many trials to train in one batched model on a CPU: as many as its caches hold, at least one.
+
+    Args:
+        widths: Of the inputs of speech and music; ``dim`` is that of the joint space.
+    """
+    parameters = sum(width * (width + 2 + dim) for width in widths)
+    return max(1, STATE_BYTES // (4 * 4 * parameters))
+
+
+def pack_size(asked: int, trials: int, slots: int, together: int) -> int:
+    """How many trials to give a worker at once, which trains ``together`` of them side by side.
+
+    As asked; else what is trained side by side, or a few of these one after the other if there are many.
+    """
     if asked:
         return asked
-    return max(1, min(PACK, -(-trials // (slots * PACKS_A_SLOT))))
+    few, many = (-(-trials // (slots * packs)) for packs in (FEW, MANY))
+    return max(1, min(PACK, max(min(together, few), many)))
