@@ -183,6 +183,49 @@ def test_a_pipeline_whose_node_dies_and_which_is_stopped_ends_as_an_undisturbed_
     assert outcome(run) == undisturbed
 
 
+SWEEP = """
+[tune]
+seeds = [0, 1]
+[tune.space]
+"loss.emo_lambda" = [0.0, 0.5, 1.0]
+"loss.margin" = [0.2, 0.4]
+[tune.sweep]
+bootstrap = 20
+pack = 1
+[tune.fit]
+epochs = 400
+warmup_epochs = 1
+patience = 400
+"""
+
+
+def sweep_of(corpus: Path, folder: Path) -> Path:
+    """Recipe whose model is the winner of a sweep of twelve trials."""
+    recipe = write_recipe(folder / "p.toml", corpus, folder / "run", SWEEP)
+    before, _, after = recipe.read_text().partition("[train]")
+    recipe.write_text(before + "[evaluate]" + after.partition("[evaluate]")[2])
+    return recipe
+
+
+def test_a_sweep_whose_node_dies_has_the_table_of_an_undisturbed_one(cluster, corpus, tmp_path):
+    (tmp_path / "local").mkdir()
+    alone = cluster.s2m("pipeline", sweep_of(corpus, tmp_path / "local"), "--json")
+    assert alone.returncode == 0, alone.err
+    (tmp_path / "shared").mkdir()
+    run = tmp_path / "shared" / "run"
+    extra = cluster.add_node(2)
+    cluster.wait_for_nodes(3)
+    submitted = cluster.submit("pipeline", sweep_of(corpus, tmp_path / "shared"), "--json", wait=False)
+    wait_until(lambda: len(list(run.glob("tune/ledger/[!.]*.parquet"))) >= 1, submitted, 300)
+    assert not (run / "tune" / "tune.json").exists()  # in the middle of it
+    cluster.kill_node(extra)
+    out, said = submitted.communicate(timeout=400)
+    assert submitted.returncode == 0, said
+    for name in ("tune/table.csv", "tune/table.md"):
+        assert (run / name).read_bytes() == (tmp_path / "local" / "run" / name).read_bytes(), name
+    assert json.loads(out)["steps"]["tune"]
+
+
 def test_exit_codes_and_streams_are_those_of_the_command(cluster, corpus, tmp_path):
     (tmp_path / "broken").mkdir()
     rows = pq.read_table(corpus / "speech.parquet").slice(0, 3).to_pylist()
