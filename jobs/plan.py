@@ -1,11 +1,14 @@
 """What embedding a manifest will take: a sample of it is embedded as the whole would be, and scaled up."""
 
+import math
 import tempfile
 import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs import embed
@@ -19,6 +22,7 @@ from s2m_ray.progress import Progress
 from s2m_ray.seeds import rng
 
 SHARDS_A_WORKER = 8  # of the sample, so that no worker waits long for the others
+ENOUGH_S, MOST_TIMES = 5.0, 64  # of work of each worker to tell from, and how much larger a second sample may be
 
 
 def run(
@@ -27,6 +31,8 @@ def run(
 ) -> Plan:  # fmt: skip
     """Embed ``sample`` items into a folder that is deleted again, and predict the whole manifest from it.
 
+    A sample that takes less than a few seconds is taken again, larger.
+
     Args:
         workers: Of the run that is planned; 0: as many as the sample gets.
 
@@ -34,16 +40,12 @@ def run(
         ConfigError, ManifestError, StoreError: as of ``s2m embed``.
     """
     manifest = read_manifest(cfg.manifest)
-    chosen = rng(0, "plan").permutation(manifest.num_rows)[:sample]
-    rows = manifest.take(sorted(chosen.tolist()))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "sample.parquet"
-        write_manifest(rows, path)
-        shard_items = max(1, rows.num_rows // (SHARDS_A_WORKER * max(1, cfg.resources.workers or 2)))
-        small = replace(cfg, manifest=path, out=Path(folder) / "store", shard_items=shard_items)
-        result = embed.run(small, progress)
-        size = sum(part.stat().st_size for part in (Path(folder) / "store").glob("part-*"))
-    last = result.header["last_run"]
+    order = rng(0, "plan").permutation(manifest.num_rows)
+    last, rows, size = _embed_sample(cfg, manifest.take(sorted(order[:sample].tolist())), progress)
+    busy_s = last["busy_s"] / last["workers"]
+    if busy_s < ENOUGH_S and sample < manifest.num_rows:  # too quick to tell: what a shard costs is most of it
+        more = sample * min(MOST_TIMES, math.ceil(ENOUGH_S / max(busy_s, 0.01)))
+        last, rows, size = _embed_sample(cfg, manifest.take(sorted(order[:more].tolist())), progress)
     lengths = manifest["duration_s"]
     known = lengths.null_count == 0 and manifest["start_s"].null_count == manifest.num_rows
     plan = predict(
@@ -55,6 +57,20 @@ def run(
     if out is not None:
         write_json(out, to_dict(plan))
     return plan
+
+
+def _embed_sample(
+    cfg: EmbedConfig, rows: pa.Table, progress: Progress | None
+) -> tuple[dict[str, Any], pa.Table, int]:
+    """``last_run`` of a store of these rows, the rows, and the bytes of the shards."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sample.parquet"
+        write_manifest(rows, path)
+        shard_items = max(1, rows.num_rows // (SHARDS_A_WORKER * max(1, cfg.resources.workers or 2)))
+        small = replace(cfg, manifest=path, out=Path(folder) / "store", shard_items=shard_items)
+        result = embed.run(small, progress)
+        size = sum(part.stat().st_size for part in (Path(folder) / "store").glob("part-*"))
+    return result.header["last_run"], rows, size
 
 
 def _fetch_s(uris: list[str]) -> float:
