@@ -45,6 +45,9 @@ for mix in sys.argv[3:]:
         print(mix, "done", tune.run(cfg).trained_now, flush=True)
     except ConfigError as error:
         print(mix, "refused", str(error).count("room for"), flush=True)
+ray.shutdown()  # before the machines go, or their end is an error of this process
+if len(machines) > 1:
+    cluster.shutdown()
 """
 
 
