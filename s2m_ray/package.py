@@ -13,6 +13,7 @@ from s2m_ray.files import replacing
 
 LIMIT_BYTES = 95 * 2**20  # Ray's job server refuses a request above 100 MiB
 CODE = ("cli.py", "commands", "jobs", "s2m_ray")  # beside each other, here and in the archive
+TEMPLATES = (".html", ".svg", ".toml")  # what else the code consists of
 # Never part of a package, whatever git says of them: who can submit to a cluster can read its packages.
 SECRETS = (
     ".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", ".netrc", ".pypirc", ".npmrc", "id_rsa*", "id_ed25519*",
@@ -95,7 +96,7 @@ def _walked(root: Path) -> Iterable[Path]:
 def _code(code: Path) -> Iterable[Path]:
     for name in CODE:
         paths = [code / name] if name.endswith(".py") else sorted((code / name).rglob("*"))
-        yield from (path.relative_to(code) for path in paths if path.suffix in (".py", ".html"))
+        yield from (path.relative_to(code) for path in paths if path.suffix in (".py", *TEMPLATES))
 
 
 def _belongs(root: Path, path: Path) -> bool:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,13 +44,17 @@ class TestCluster:
         head_log = token.parent / "head.log"
         self._gcs = head_log.read_text().partition("--address='")[2].partition("'")[0]
         self._head_folder, self._folder = token.parent, folder
+        self._disks: list[str] = []
         self.environment = dict(os.environ)
 
     def add_node(self, cpus: int, *before: str, ip: str = "") -> subprocess.Popen:
         # slow decoding, so that there is time to take a node away in the middle
         path = f"{self._folder}{os.pathsep}{ROOT}"
+        # a disk of its own: nodes that share one delete each other's copy of a job's working directory
+        self._disks.append(tempfile.mkdtemp(prefix="s2n-", dir="/tmp"))
         command = [
             *before, sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--address={self._gcs}",
+            f"--temp-dir={self._disks[-1]}",
             f"--num-cpus={cpus}", "--dashboard-agent-listen-port=0", "--disable-usage-stats",
             "--object-store-memory=100000000", *([f"--node-ip-address={ip}"] if ip else []),
         ]  # fmt: skip
@@ -72,6 +77,10 @@ class TestCluster:
                 if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                     os.kill(pid, signal.SIGKILL)
         node.wait(10)
+
+    def forget_disks(self) -> None:
+        for disk in self._disks:
+            shutil.rmtree(disk, ignore_errors=True)
 
     def wait_for_nodes(self, count: int) -> None:
         from jobs.client import Cluster
@@ -106,6 +115,7 @@ def cluster(tmp_path_factory) -> Iterator[TestCluster]:
         found.wait_for_nodes(2)
         yield found
         head = found._head_folder
+    found.forget_disks()
     assert list(members(head)) == []  # nothing of the cluster is left
     assert not head.exists()
 
@@ -230,7 +240,9 @@ def test_exit_codes_and_streams_are_those_of_the_command(cluster, corpus, tmp_pa
     (tmp_path / "broken").mkdir()
     rows = pq.read_table(corpus / "speech.parquet").slice(0, 3).to_pylist()
     (tmp_path / "m.csv").write_text(
-        "item_id,uri\n" + "".join(f"{row['item_id']},{row['uri']}\n" for row in rows) + "lost,nowhere.wav\n"
+        "item_id,uri,modality\n"
+        + "".join(f"{row['item_id']},{row['uri']},speech\n" for row in rows)
+        + "lost,nowhere.wav,speech\n"
     )
     done = cluster.submit("embed", tmp_path / "m.csv", "--out", tmp_path / "store", "--workers", "1", "--json")
     assert done.returncode == 3, done.err
@@ -257,7 +269,7 @@ def test_no_free_resources_are_said_in_time_and_work_begins_once_they_are(cluste
     assert "GPU" in gpu.err
     uris = pq.read_table(corpus / "music.parquet").column("uri").to_pylist()
     (tmp_path / "long.csv").write_text(
-        "item_id,uri\n" + "".join(f"{number},{uris[number % len(uris)]}\n" for number in range(400))
+        "item_id,uri,modality\n" + "".join(f"{number},{uris[number % len(uris)]},music\n" for number in range(400))
     )
     holder = cluster.submit("embed", tmp_path / "long.csv", "--out", tmp_path / "music", wait=False)
     wait_until(lambda: list((tmp_path / "music").glob("part-*")), holder)
@@ -361,9 +373,14 @@ def test_a_cluster_of_its_own_ends_with_the_command_however_that_ends(corpus, tm
             [sys.executable, "-m", "cli", *words], env=environment | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+
+        def folders(before: set[Path] = before) -> list[Path]:
+            return list(set(Path("/tmp").glob("s2m-*")) - before)
+
+        wait_until(lambda: folders() and list(members(folders()[0])), process)
+        (mine,) = folders()
         if ending:
             wait_until(lambda: list((tmp_path / "store").glob("*.json")), process)
-            (mine,) = set(Path("/tmp").glob("s2m-*")) - before
             process.send_signal(ending)
         _, said = process.communicate(timeout=120)
         assert process.returncode == {signal.SIGTERM: 75, signal.SIGKILL: -9, None: 0}[ending], said

@@ -66,14 +66,14 @@ def test_the_code_of_this_command_goes_along(tmp_path):
     plant(tmp_path, "tree/run.toml", "tree/jobs/other.py")
     write_package(tmp_path / "tree", tmp_path / "p.zip", {".submitted/0-a.toml": tmp_path / "tree" / "run.toml"})
     found = names(tmp_path / "p.zip")
-    assert {
-        "run.toml",
-        "cli.py",
-        "commands/cluster.py",
-        "jobs/submit.py",
-        "s2m_ray/report/page.html",
-        ".submitted/0-a.toml",
-    } <= found
+    code = {
+        str(path.relative_to(ROOT))
+        for folder in ("commands", "jobs", "s2m_ray")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {"s2m_ray/report/page.html", "s2m_ray/report/heatmap.svg", "s2m_ray/published.toml"} <= code
+    assert code | {"run.toml", "cli.py", ".submitted/0-a.toml"} <= found
     assert "jobs/other.py" not in found
     assert not [name for name in found if name.startswith("tests/")]
     ended = subprocess.run(
