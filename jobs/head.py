@@ -19,11 +19,9 @@ from s2m_ray.errors import S2MError
 START_S = 120.0  # measured: 5 to 30 s on two cores, by what else they do
 END_S = 8.0
 ENVIRONMENT = "S2M_HEAD"  # in every process of such a cluster: those below a killed one live on, and are found by it
-# The head ends with the process that started it, however that ends: prctl(PR_SET_PDEATHSIG, SIGTERM) outlives exec
-TIED = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); "
-    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-)
+ROOT = Path(__file__).resolve().parents[1]
+# Not by PYTHONPATH, which jobs would inherit: they are to take the code of their own package
+SUPERVISE = "import sys; sys.path.insert(0, sys.argv[1]); from jobs.head import supervise; supervise(*sys.argv[2:])"
 
 
 @contextmanager
@@ -46,8 +44,10 @@ def own_head(cpus: int = 0) -> Iterator[str]:
     os.environ.pop("RAY_ADDRESS", None)
     token.look_again()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # a job's `python` is this one
+    command = _command(folder, cpus or max(4, os.cpu_count() or 1))
     head = subprocess.Popen(
-        _command(folder, cpus or max(4, os.cpu_count() or 1)), start_new_session=True, stdin=subprocess.DEVNULL,
+        [sys.executable, "-c", SUPERVISE, str(ROOT), str(folder), str(os.getpid()), *command],
+        start_new_session=True, stdin=subprocess.DEVNULL,
         stdout=(folder / "head.log").open("wb"), stderr=subprocess.STDOUT,
         env=os.environ | {ENVIRONMENT: str(folder), "PATH": path},
     )  # fmt: skip
@@ -61,11 +61,29 @@ def own_head(cpus: int = 0) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def supervise(folder: str, parent: str, *command: str) -> None:
+    """Run the head in a child; when it, this process or the one that asked for it ends, end all of its cluster.
+
+    `ray start` alone leaves what it has started behind if it ends while it starts.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: told of the parent's end, whatever that is
+    if os.getppid() != int(parent):
+        return
+    head = subprocess.Popen(command)
+    try:
+        sys.exit(head.wait())
+    finally:
+        _end(head, Path(folder))
+
+
 def _command(folder: Path, cpus: int) -> list[str]:
     """``ray start``, with ports that nobody has: another Ray may run on this machine."""
-    tied = ["-c", TIED] if sys.platform == "linux" else []
     return [
-        sys.executable, *tied, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats",
+        sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats",
         f"--num-cpus={cpus}", "--node-ip-address=127.0.0.1", "--port=0", f"--ray-client-server-port={_free_port()}",
         "--include-dashboard=true", "--dashboard-host=127.0.0.1", "--dashboard-port=0",
         "--dashboard-agent-listen-port=0", f"--temp-dir={folder}", "--log-style=record", "--log-color=false",
@@ -108,11 +126,12 @@ def _end(head: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def members(folder: Path) -> Iterator[int]:
-    """Processes whose environment names the folder of a cluster, dead ones left out."""
+    """Processes whose environment names the folder of a cluster, but for this one and dead ones."""
     mark = f"{ENVIRONMENT}={folder}".encode()
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, IndexError):
-            if mark in (entry / "environ").read_bytes().split(b"\0") and not _is_zombie(entry):
+            environment = (entry / "environ").read_bytes().split(b"\0")
+            if mark in environment and int(entry.name) != os.getpid() and not _is_zombie(entry):
                 yield int(entry.name)
 
 
