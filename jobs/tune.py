@@ -184,9 +184,8 @@ def _packs(sweep: Sweep, missing: Sequence[Trial]) -> list[tuple[Trial, ...]]:
 
     cfg = sweep.cfg
     slots = cfg.sweep.concurrent or os.cpu_count() or 1
-    size = pack_size(cfg.sweep.pack, len(missing), slots, together(cfg, sweep.splits[0], sweep.splits[2])) * max(
-        1, cfg.resources.workers
-    )
+    size = pack_size(cfg.sweep.pack, len(missing), slots, together(cfg, sweep.splits[0], sweep.splits[2]))
+    size *= max(1, cfg.resources.workers)
     return list(packs(missing, size))
 
 

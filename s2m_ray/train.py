@@ -27,7 +27,8 @@ from s2m_ray.words import Words, built_in
 
 VALID_SEED = 0  # the valid triplets are the same for every seed: their losses can be compared
 NO_PARITY = ParityConfig()
-SIDE_BY_SIDE = 64  # batches of a seed that are looked up, or of which the valid loss is computed: bounds the memory
+# Batches of a seed that are looked up, or of which the valid loss is computed, at once; and similarities of all seeds
+SIDE_BY_SIDE, CELLS = 64, 1 << 24
 
 
 @dataclass
@@ -210,6 +211,11 @@ def _model(speech: Store, music: Store, seeds: tuple[int, ...], method: Method, 
     return net
 
 
+def _at_once(seeds: int, batch: int) -> int:
+    """How many batches of each seed are handled side by side; it bounds the memory and changes no number."""
+    return max(1, min(SIDE_BY_SIDE, CELLS // (seeds * batch**2)))
+
+
 class _Running:
     """One epoch after the other of the seeds that run."""
 
@@ -237,13 +243,13 @@ class _Running:
         if method.loss.has_tags:
             widths += 2 * [net.words.shape[1]]
         dropout = Dropout(seeds, epoch, rate=method.model.dropout, widths=widths, device=method.device)
-        losses = []
+        losses, at_once = [], _at_once(len(seeds), cfg.batch_size)
         net.train()
         for step in range(steps):
             rates = method.rates(epoch + step / steps)
-            first = step % SIDE_BY_SIDE
+            first = step % at_once
             if first == 0:
-                ahead = self._look_up(draws, slice(step, step + SIDE_BY_SIDE))
+                ahead = self._look_up(draws, slice(step, step + at_once))
             speech, music, keep = draws.speech[step], draws.music[step], dropout.masks(cfg.batch_size)
             half = (shown[step],) if shown is not None else ()
             vectors = [
@@ -296,9 +302,9 @@ class _Validation:
             data, self._seeds, "valid", epoch, steps=max(1, len(data.speech) // self._batch), batch=self._batch,
             ways=self._method.ways,
         ).to(self._method.device)  # fmt: skip
-        losses = []
-        for start in range(0, len(draws.speech), SIDE_BY_SIDE):
-            batch = draws.steps(slice(start, start + SIDE_BY_SIDE), seeds)
+        losses, at_once = [], _at_once(seeds, self._batch)
+        for start in range(0, len(draws.speech), at_once):
+            batch = draws.steps(slice(start, start + at_once), seeds)
             vectors = [rows(sides[0], batch.speech), rows(sides[1], batch.music)]
             if words is not None:
                 vectors += [

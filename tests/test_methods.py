@@ -111,6 +111,14 @@ def test_losses_of_many_valid_batches_do_not_depend_on_the_seeds_beside() -> Non
         assert history(together, seed) == run((seed,), optimisation=many).history
 
 
+def test_how_many_batches_are_handled_at_once_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = replace(SHORT, batch_size=8, valid_triplets=256)
+    at_once = run((0, 1), "triplet_sp_soft", optimisation=many)
+    monkeypatch.setattr("s2m_ray.train.CELLS", 2 * 8**2)  # one batch of each seed
+    one_by_one = run((0, 1), "triplet_sp_soft", optimisation=many)
+    assert at_once.history == one_by_one.history
+
+
 @pytest.mark.parametrize("modality", MODALITIES)
 @pytest.mark.parametrize("framework", ["triplet_sp", "triplet_sp_soft"])
 def test_separable_clusters_are_learnt(framework: str, modality: str) -> None:
