@@ -49,8 +49,7 @@ def trials_of(cfg: TuneConfig) -> list[Trial]:
 def bare(cfg: TuneConfig, trials: Sequence[Trial]) -> list[tuple[float, int]]:
     """Seconds and epochs of each trial, trained alone."""
     from jobs.trials import material
-    from s2m_ray.train import fit
-    from s2m_ray.trial import one_thread
+    from s2m_ray.train import fit, one_thread
 
     one_thread()
     data, found = material(cfg), []
@@ -83,7 +82,8 @@ def a_trial_a_seed(cfg: TuneConfig, trials: Sequence[Trial]) -> float:
 
         def work(config: dict[str, Any]) -> None:
             from jobs.trials import material
-            from s2m_ray.trial import one_thread, run_pack
+            from s2m_ray.train import one_thread
+            from s2m_ray.trial import run_pack
 
             one_thread()
             data = material(cfg)

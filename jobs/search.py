@@ -17,7 +17,8 @@ from s2m_ray.files import read_json, write_json
 from s2m_ray.ledger import Entry
 from s2m_ray.space import Point, Range, Space, changed, contains
 from s2m_ray.sweep import Configuration, Trial, TuneConfig, identity
-from s2m_ray.trial import LEDGER, one_thread, run_pack
+from s2m_ray.train import one_thread
+from s2m_ray.trial import LEDGER, run_pack
 
 POINTS = "points"  # folder of what Optuna has asked for
 REDUCTION = 3  # ASHA: of so many configurations one goes on at each rung

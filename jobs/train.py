@@ -21,7 +21,7 @@ from s2m_ray.relevance import own_points
 from s2m_ray.snapshot import Keeper, Snapshot, epochs_done, read_snapshots
 from s2m_ray.speech import read_speech
 from s2m_ray.store import Store, read_store
-from s2m_ray.train import fit, word_names
+from s2m_ray.train import fit, one_thread, word_names
 from s2m_ray.words import Words, built_in, read_words
 
 Splits = tuple[Store, Store, Store, Store]  # train speech, valid speech, train music, valid music
@@ -180,12 +180,11 @@ def _trainer_class(*, local: bool) -> Any:
 def _worker(task: dict[str, Any]) -> None:
     """One worker of the group: fits every n-th seed and writes each."""
     import ray.train
-    import torch
 
     cfg: TrainConfig = task["cfg"]
     context = ray.train.get_context()
     seeds = task["seeds"][context.get_world_rank() :: context.get_world_size()]
-    torch.set_num_threads(1)  # by more, products are rounded otherwise, and seeds are what fills the cores
+    one_thread()
     stores = split_stores(cfg, read_speech(cfg.speech, cfg.speech_text), read_store(cfg.music))
     begun, fresh = read_snapshots(task["parts"], seeds)
     done = 0

@@ -30,8 +30,8 @@ from s2m_ray.ledger import FOLDER, path_of
 from s2m_ray.speech import read_speech
 from s2m_ray.store import Store, read_store
 from s2m_ray.sweep import SweepConfig, Trial, TuneConfig, side_by_side
-from s2m_ray.train import word_names
-from s2m_ray.trial import Material, one_thread, run_pack
+from s2m_ray.train import one_thread, word_names
+from s2m_ray.trial import Material, run_pack
 from s2m_ray.words import built_in, read_words
 
 POLL_S = 0.5

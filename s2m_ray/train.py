@@ -71,6 +71,11 @@ class Method:
         return replace(self, variants=tuple(self.variants[place] for place in places))
 
 
+def one_thread() -> None:
+    """Of a worker's torch: by more, products are rounded otherwise, and they wait for those of other workers."""
+    torch.set_num_threads(1)
+
+
 def word_names(speech: Store, valid_speech: Store, music: Store) -> tuple[str, ...]:
     """The emotions that a structure preserving framework needs word vectors of."""
     return tuple(sorted({*speech.column("emotion"), *valid_speech.column("emotion"), *music.column("emotion")}))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy import ndarray
 
@@ -172,8 +171,3 @@ def _write_events(folder: Path, trial: Trial, entry: Entry) -> None:
     for name, value in means.items():
         writer.add_scalar(name, value, entry.best_epoch)
     writer.close()
-
-
-def one_thread() -> None:
-    """A worker's torch: more threads would wait for those of other workers."""
-    torch.set_num_threads(1)

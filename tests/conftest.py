@@ -56,3 +56,36 @@ def audio_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         wave = wave + 0.02 * draws.standard_normal((len(wave), channels))
         soundfile.write(folder / f"good-{number}.wav", wave, rate, subtype="PCM_16")
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Numbers are compared bit for bit, and torch rounds otherwise on another number of threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the stores ``speech`` and ``music``, all three splits in each."""
+    from toy_stores import whole, write_sealed
+
+    folder = tmp_path_factory.mktemp("stores")
+    for modality in ("speech", "music"):
+        write_sealed(folder / modality, whole(modality))
+    return folder
+
+
+@pytest.fixture
+def levels(tmp_path: Path) -> Path:
+    """Files of a constant level at 1 kHz: the level is the number in the name, in hundredths."""
+    folder = tmp_path / "levels"
+    folder.mkdir()
+    for level, seconds in ((10, 1.0), (20, 2.5), (30, 0.5), (40, 1.0)):
+        wave = np.full(round(seconds * 1000), level / 100)
+        soundfile.write(folder / f"level-{level}.wav", wave, 1000, subtype="FLOAT")
+    return folder

@@ -32,12 +32,7 @@ SEEDS = (0, 1, 2)
 WORDS = Words(("angry", "happy", "sad"), np.random.default_rng(8).normal(size=(3, 16)).astype(np.float32), "test")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def with_words(speech: Store) -> Store:

@@ -53,17 +53,6 @@ def vectors(store: Path) -> dict[str, list[float]]:
 
 
 @pytest.fixture
-def levels(tmp_path):
-    """Files of a constant level at 1 kHz: the level is the number in the name, in hundredths."""
-    folder = tmp_path / "levels"
-    folder.mkdir()
-    for level, seconds in ((10, 1.0), (20, 2.5), (30, 0.5), (40, 1.0)):
-        wave = np.full(round(seconds * RATE), level / 100)
-        soundfile.write(folder / f"level-{level}.wav", wave, RATE, subtype="FLOAT")
-    return folder
-
-
-@pytest.fixture
 def fake(monkeypatch) -> FakeEncoder:
     encoder = FakeEncoder()
     monkeypatch.setattr(module, "build_encoder", lambda name: encoder)

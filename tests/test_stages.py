@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import soundfile
 
 from s2m_ray.config import AudioConfig
 from s2m_ray.errors import DecodeError
@@ -22,17 +21,6 @@ class FakeEncoder:
     def encode(self, waveforms):
         self.calls.append(len(waveforms))
         return np.array([[wave.mean(), len(wave)] for wave in waveforms], np.float32)
-
-
-@pytest.fixture
-def levels(tmp_path):
-    """Files of a constant level at 1 kHz: the level is the number in the name, in hundredths."""
-    folder = tmp_path / "levels"
-    folder.mkdir()
-    for level, seconds in ((10, 1.0), (20, 2.5), (30, 0.5), (40, 1.0)):
-        wave = np.full(round(seconds * RATE), level / 100)
-        soundfile.write(folder / f"level-{level}.wav", wave, RATE, subtype="FLOAT")
-    return folder
 
 
 def test_decode_audio_cuts_the_window_of_the_row(levels):

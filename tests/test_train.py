@@ -25,12 +25,7 @@ SOFT = LossConfig(framework="triplet_soft", margin=0.4, emo_lambda=1.0)
 SEEDS = (0, 1, 2, 3, 4)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def short_fit(

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from toy_stores import join, toy, write_foreign, write_sealed
+from toy_stores import SIZES, whole, write_foreign, write_sealed
 
 from jobs.evaluate import run as evaluate
 from jobs.train import run, split_stores
@@ -32,17 +32,11 @@ from s2m_ray.config import (
 from s2m_ray.errors import CheckpointError, ConfigError, StoreError
 from s2m_ray.snapshot import Keeper
 from s2m_ray.speech import read_speech
-from s2m_ray.store import Store, read_store
+from s2m_ray.store import read_store
 from s2m_ray.train import fit
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZES = {"speech": {"train": 40, "valid": 20, "test": 20}, "music": {"train": 30, "valid": 15, "test": 15}}
 FIT = FitConfig(batch_size=16, epochs=6, warmup_epochs=1, lr=1e-2, patience=6, valid_triplets=32)
-
-
-def whole(modality: str) -> Store:
-    """All three splits; 12 inputs, so that weights do not fill whole vector registers."""
-    return join([toy(modality, split, count, dim=12) for split, count in SIZES[modality].items()])
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_train_job import SIZES, whole
-from toy_stores import write_sealed
+from toy_stores import SIZES, whole, write_sealed
 
 from s2m_ray.checkpoint import HISTORY, WEIGHTS
 

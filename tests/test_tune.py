@@ -8,8 +8,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from test_train_job import whole
-from toy_stores import write_sealed
 
 from jobs import trials, tune
 from s2m_ray import ledger
@@ -21,14 +19,6 @@ from s2m_ray.trial import run_pack
 
 FIT = FitConfig(batch_size=8, epochs=6, warmup_epochs=1, patience=3, valid_triplets=32, lr=3e-3)
 SPACE = {"loss.emo_lambda": [0, 1], "loss.margin": [0.2, 0.6]}
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("stores")
-    for modality in ("speech", "music"):
-        write_sealed(folder / modality, whole(modality))
-    return folder
 
 
 def config(stores: Path, out: Path, space: dict[str, Any] | None = None, **changes: Any) -> TuneConfig:

@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_train_job import whole
-from toy_stores import write_sealed
+from toy_stores import whole, write_sealed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[1]

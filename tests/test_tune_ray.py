@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_train_job import whole
 from test_tune import config, values
-from toy_stores import write_sealed
 
 from jobs import trials, tune
 from s2m_ray.config import FitConfig, ResourceConfig
@@ -18,14 +16,6 @@ from s2m_ray.sweep import TuneConfig
 from s2m_ray.trial import run_pack
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("stores")
-    for modality in ("speech", "music"):
-        write_sealed(folder / modality, whole(modality))
-    return folder
 
 
 def alone(cfg: TuneConfig) -> dict[tuple[str, int], Any]:

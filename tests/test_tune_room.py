@@ -5,9 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_train_job import whole
 from test_tune_kills import ROOT, environment
-from toy_stores import write_sealed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -49,14 +47,6 @@ ray.shutdown()  # before the machines go, or their end is an error of this proce
 if len(machines) > 1:
     cluster.shutdown()
 """
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("stores")
-    for modality in ("speech", "music"):
-        write_sealed(folder / modality, whole(modality))
-    return folder
 
 
 def outcomes(stores: Path, machines: str, mixes: list[str]) -> dict[str, str]:
