@@ -44,7 +44,7 @@ class Case:
 CASES = {
     "spectral": Case(SPEECH, 3960, (1, 16)),
     "music-tagging": Case(MUSIC, 24, (1, 4)),
-    "wav2vec2-base": Case(SPEECH, 96, (1, 4, 16)),
+    "wav2vec2-base": Case(SPEECH, 128, (1, 4, 16)),
 }
 
 

@@ -1,5 +1,6 @@
 """The shards of a store through a pool of actors, on Ray Data; watched, and stopped without loss."""
 
+import gc
 import logging
 import queue
 import sys
@@ -70,6 +71,7 @@ class _Worker:
         if "torch" in sys.modules:  # `spectral` does without
             sys.modules["torch"].set_num_threads(1)
         self._embed.warm_up()
+        gc.freeze()  # what libraries and weights hold stays; collections need not look at it again and again
 
     def __call__(self, shard: pa.Table) -> pa.Table:
         number = shard["shard"][0].as_py()
