@@ -47,7 +47,7 @@ def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
     manifest = read_manifest(cfg.manifest)
     job, facts = _job(cfg, manifest.num_rows)
     claim(cfg.out, job, StoreError)
-    if cfg.dtype == "bfloat16" and not cfg.resources.gpus_per_worker:
+    if cfg.dtype == "bfloat16" and not cfg.resources.gpus:
         from s2m_ray.encoders.network import computes_bfloat16  # torch, which `spectral` does without
 
         if not computes_bfloat16():
@@ -82,7 +82,10 @@ def _run(
         _require_space(cfg.out, len(missing) * shard_items * (4 * facts["dim"] + ROW_BYTES))
         progress.step(f"embed {cfg.manifest.name}")
         in_missing = len(missing) * shard_items - (shard_items * len(shards) - items) * (shards[-1] in missing)
-        totals = embed_shards(cfg, missing, in_missing, progress)
+        totals = embed_shards(
+            cfg, missing, in_missing, progress, network=facts["network"],
+            cpus_needed=plan.cpus_per_worker if plan else 0,
+        )  # fmt: skip
     last_run: dict[str, Any] = totals.as_dict()
     if plan is not None and missing:
         last_run["plan"] = compare(plan, last_run)

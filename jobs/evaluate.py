@@ -66,7 +66,7 @@ class Workers:
         from jobs.session import plan_workers
 
         count = plan_workers(resources, at_most=search.vectors.rows)
-        options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus_per_worker or None}
+        options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus or None}
         actor, shared = ray.remote(Part), ray.put(search)
         self._actors = [
             actor.options(**options).remote(shared, first, last, threads=max(1, int(resources.cpus)))

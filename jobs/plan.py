@@ -50,7 +50,7 @@ def run(
     known = lengths.null_count == 0 and manifest["start_s"].null_count == manifest.num_rows
     plan = predict(
         last, items=manifest.num_rows, audio_s=pc.sum(lengths).as_py() if known else None,
-        workers=workers or int(last["workers"]), gpus_per_worker=cfg.resources.gpus_per_worker,
+        workers=workers or int(last["workers"]), gpus_per_worker=last["gpus_per_worker"],
         price_per_hour=price_per_hour, bytes_per_item=size / rows.num_rows,
         fetch_s=_fetch_s(rows["uri"].to_pylist()),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.session import plan_workers, ray_session, shared_out
+from jobs.session import plan_workers, ray_session, share_out
 from s2m_ray.config import EmbedConfig
 from s2m_ray.errors import Interrupted, S2MError, StoreError
 from s2m_ray.journal import entries
@@ -39,6 +39,7 @@ class Totals:
     busy_s: float = 0.0
     worker_bytes: int = 0  # peak of the largest worker
     workers: int = 0
+    gpus_per_worker: float = 0.0
     startup_s: float = 0.0  # until the first worker began: Ray, its workers, the weights
     wall_s: float = 0.0  # until the last shard was done
 
@@ -84,7 +85,9 @@ class _Worker:
         return pa.Table.from_pylist([counts])
 
 
-def embed_shards(cfg: EmbedConfig, shards: list[int], items: int, progress: Progress) -> Totals:
+def embed_shards(
+    cfg: EmbedConfig, shards: list[int], items: int, progress: Progress, *, network: bool, cpus_needed: int = 0
+) -> Totals:  # fmt: skip
     """Embed shards whose rows are in the store.
 
     On a signal to stop, or if nothing moves for ``cfg.stall_s``, workers leave their shards begun, and the same call
@@ -92,6 +95,8 @@ def embed_shards(cfg: EmbedConfig, shards: list[int], items: int, progress: Prog
 
     Args:
         items: In these shards, for the progress.
+        network: Whether the encoder has a use for a GPU.
+        cpus_needed: Of a worker beside a GPU, by a plan; 0: not measured.
 
     Raises:
         ConfigError: the workers do not fit the cluster.
@@ -103,7 +108,8 @@ def embed_shards(cfg: EmbedConfig, shards: list[int], items: int, progress: Prog
     stop = cfg.out / STOP
     stop.unlink(missing_ok=True)
     with ray_session(cfg.resources):
-        cfg = replace(cfg, resources=shared_out(cfg.resources))
+        cfg = replace(cfg, resources=share_out(cfg.resources, network=network, cpus_needed=cpus_needed))
+        totals.gpus_per_worker = cfg.resources.gpus
         totals.workers = plan_workers(cfg.resources, at_most=len(shards))
         results: queue.Queue[Any] = queue.Queue()
         # a thread, because Ray Data's iterator holds signals back for as long as a shard takes
@@ -238,6 +244,7 @@ def _graph(cfg: EmbedConfig, shards: list[int], workers: int) -> Iterator[dict[s
         "retry_rejects": cfg.retry_rejects,
         "options": {
             "dtype": cfg.dtype,
+            "device": "cuda" if cfg.resources.gpus else "cpu",
             "compile_s": cfg.audio.segment_s if cfg.compile else None,
             "batch_s": cfg.resources.batch_s,
         },
@@ -252,6 +259,6 @@ def _graph(cfg: EmbedConfig, shards: list[int], workers: int) -> Iterator[dict[s
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
         num_cpus=cfg.resources.cpus,
-        num_gpus=cfg.resources.gpus_per_worker or None,
+        num_gpus=cfg.resources.gpus or None,
     )
     yield from rows.iter_rows()

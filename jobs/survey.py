@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -67,7 +68,7 @@ def _by_ray(cfg: ManifestConfig, folder: Place, shards: list[int]) -> Iterator[d
     from jobs.session import plan_workers, ray_session
 
     with ray_session(cfg.resources):
-        workers = plan_workers(cfg.resources, at_most=len(shards))
+        workers = plan_workers(replace(cfg.resources, gpus_per_worker=0.0), at_most=len(shards))
         results: queue.Queue[Any] = queue.Queue()
         # a thread, because Ray Data's iterator holds signals back
         threading.Thread(target=_run_graph, args=(cfg, folder, shards, workers, results), daemon=True).start()

@@ -137,7 +137,7 @@ def _train(cfg: TrainConfig, seeds: tuple[int, ...], words: Words | None, parts:
                 "cfg": cfg, "seeds": seeds, "words": words, "parts": parts.absolute(), "inbox": inbox
             },
             scaling_config=ScalingConfig(
-                num_workers=workers, use_gpu=cfg.resources.gpus_per_worker > 0,
+                num_workers=workers, use_gpu=cfg.resources.gpus > 0,
                 resources_per_worker={"CPU": cfg.resources.cpus, **_gpus(cfg)},
             ),
             run_config=RunConfig(
@@ -157,7 +157,7 @@ def _train(cfg: TrainConfig, seeds: tuple[int, ...], words: Words | None, parts:
 
 def _gpus(cfg: TrainConfig) -> dict[str, float]:
     """Ray takes a share of 0 for a mistake."""
-    return {"GPU": cfg.resources.gpus_per_worker} if cfg.resources.gpus_per_worker else {}
+    return {"GPU": cfg.resources.gpus} if cfg.resources.gpus else {}
 
 
 def _trainer_class(*, local: bool) -> Any:
@@ -224,7 +224,7 @@ def _fit_group(
     result = fit(
         train_speech, train_music, valid_speech, valid_music,
         seeds=seeds, model=cfg.model, loss=cfg.loss, optimisation=cfg.fit, modality=cfg.modality, parity=cfg.parity,
-        words=words, device="cuda" if cfg.resources.gpus_per_worker else "cpu", resume=snapshot,
+        words=words, device="cuda" if cfg.resources.gpus else "cpu", resume=snapshot,
         keeper=Keeper(parts, every_s=cfg.resources.snapshot_s), on_epoch=on_epoch,
     )  # fmt: skip
     for place in range(len(seeds)):

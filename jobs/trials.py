@@ -21,7 +21,7 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # files that n
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
 
-from jobs.session import ray_session
+from jobs.session import places, ray_session
 from jobs.train import split_stores
 from s2m_ray.board import Quiet, Standing, duration
 from s2m_ray.config import ResourceConfig
@@ -58,23 +58,15 @@ def plan_room(resources: ResourceConfig, sweep: SweepConfig, *, at_most: int) ->
     Raises:
         ConfigError: what is asked for does not fit the machines that there are; the arithmetic says why.
     """
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    workers, cpus, gpus = max(1, resources.workers), resources.cpus, resources.gpus_per_worker
-    places = sum(
-        min(int(node.get("CPU", 0.0) // cpus), int(node.get("GPU", 0.0) // gpus) if gpus else sys.maxsize)
-        for node in nodes
-    )
+    workers, cpus, gpus = max(1, resources.workers), resources.cpus, resources.gpus
+    room, machines = places(resources)
     asked = max(1, sweep.concurrent)
-    sizes = ", ".join(f"{node.get('CPU', 0.0):g}" for node in nodes)
-    machines = f"machines of {sizes} CPUs{f' and {gpus:g} GPUs a worker' if gpus else ''} have room for {places}"
-    if places < asked * workers:
+    if room < asked * workers:
         raise ConfigError(
             f"sweep.concurrent={sweep.concurrent}, resources.workers={resources.workers}: {asked} packs x {workers} "
             f"workers = {asked * workers} workers of {cpus:g} CPUs each, but {machines}; ask for less of either"
         )
-    fits = places // workers
+    fits = room // workers
     if resources.address == "local":  # Ray is told of more CPUs than there are: see `jobs.session`
         fits = max(1, min(fits, int((os.cpu_count() or 1) // (workers * cpus))))
     bundle = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
@@ -305,7 +297,7 @@ def together(cfg: TuneConfig, speech: Store, music: Store) -> int:
 
 def device_of(cfg: TuneConfig) -> str:
     """What trials are trained on."""
-    return "cuda" if cfg.resources.gpus_per_worker else "cpu"
+    return "cuda" if cfg.resources.gpus else "cpu"
 
 
 @lru_cache(maxsize=1)

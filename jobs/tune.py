@@ -69,7 +69,7 @@ class Sweep:
         self.splits: Splits = split_stores(cfg, stores["speech"], stores["music"])
         self.described = {name: describe(store) for name, store in stores.items()}
         job = {**self.described, "holdout": to_dict(cfg.holdout), "k": cfg.sweep.k, "command": "tune"}
-        job |= {"device": "cuda" if cfg.resources.gpus_per_worker else "cpu"}  # their last digits differ
+        job |= {"device": "cuda" if cfg.resources.gpus else "cpu"}  # their last digits differ
         claim(cfg.out, job, ConfigError)
         word_names(self.splits[0], self.splits[1], self.splits[2])
         speech = self.splits[1]

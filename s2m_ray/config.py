@@ -53,8 +53,10 @@ class ResourceConfig:
 
     address: str = "local"  # Ray cluster; "local" starts one for this command, "auto" takes a running one
     workers: int = 0  # actors or training workers; 0 = as many as there are cores (or seeds)
-    cpus_per_worker: float = 0.0  # 0 = one; for a worker of `embed` with a GPU an equal share of all, to decode with
-    gpus_per_worker: float = 0.0  # a worker without a share sees no GPU
+    # 0 = one; beside a GPU of `embed`, to decode with, as many as a plan found to be needed, or an equal share
+    cpus_per_worker: float = 0.0
+    # None: of `embed` one, for a network where the cluster has any; of the others none. A worker without uses none
+    gpus_per_worker: float | None = None
     batch_s: float = 120.0  # audio-seconds decoded at once by a worker: bounds its memory
     wait_s: float = 15.0  # for CPUs and GPUs of a cluster that other jobs have
     device: Literal["auto", "cpu", "cuda"] = "auto"  # that `evaluate` searches on; auto: all GPUs that there are
@@ -63,7 +65,7 @@ class ResourceConfig:
     def __post_init__(self) -> None:
         _check(self.workers >= 0, "resources.workers", self.workers, "0 (automatic) or more")
         _check(self.cpus_per_worker >= 0, "resources.cpus_per_worker", self.cpus_per_worker, "0 (automatic) or more")
-        _check(self.gpus_per_worker >= 0, "resources.gpus_per_worker", self.gpus_per_worker, "0 or more")
+        _check(self.gpus >= 0, "resources.gpus_per_worker", self.gpus_per_worker, "0 or more")
         _check(0 < self.batch_s < float("inf"), "resources.batch_s", self.batch_s, "a value above 0, and finite")
         _check(self.wait_s >= 0, "resources.wait_s", self.wait_s, "0 or more")
         _check(self.device in ("auto", "cpu", "cuda"), "resources.device", self.device, "auto, cpu or cuda")
@@ -73,6 +75,11 @@ class ResourceConfig:
     def cpus(self) -> float:
         """CPUs of a worker."""
         return self.cpus_per_worker or 1.0
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of a worker."""
+        return self.gpus_per_worker or 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +180,7 @@ class EmbedConfig:
             self.out.require_writable()
         self.allowed_rejects(100)
         # measured, wav2vec2-base and torch 2.11: 18 s to compile, 2 % faster in float32, minutes a pass in bfloat16
-        pays = not self.compile or self.resources.gpus_per_worker > 0
+        pays = not self.compile or self.resources.gpus > 0
         _check(pays, "compile", self.compile, "false without resources.gpus_per_worker: it does not pay on CPUs")
         _check(self.stall_s > 0, "stall_s", self.stall_s, "a value above 0")
         _check(self.shard_items >= 0, "shard_items", self.shard_items, "0 (automatic) or more")

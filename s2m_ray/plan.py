@@ -1,5 +1,6 @@
 """What embedding a library will take, told from a sample of it; and how it then came out."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,6 +24,7 @@ class Plan:
     audio_hours_per_s: float
     worker_hours: float
     gpu_hours: float
+    cpus_per_worker: int  # that a worker beside a GPU needs; 0: without GPUs
     cost: float | None  # in the currency of the price that was given
     store_bytes: int
     memory_bytes: int  # of all workers together
@@ -57,11 +59,16 @@ def predict(
     return Plan(
         items=items, audio_s=audio_s, workers=workers, startup_s=startup_s, total_s=total_s,
         audio_hours_per_s=audio_s / 3600 / total_s, worker_hours=hours * workers,
-        gpu_hours=hours * workers * gpus_per_worker,
+        gpu_hours=hours * workers * gpus_per_worker, cpus_per_worker=_cpus_needed(sample) if gpus_per_worker else 0,
         cost=None if price_per_hour is None else price_per_hour * hours,
         store_bytes=round(bytes_per_item * items), memory_bytes=round(sample["worker_bytes"] * workers),
         bottleneck=bottleneck(shares), shares=shares, sample_items=round(seen),
     )  # fmt: skip
+
+
+def _cpus_needed(sample: Mapping[str, float]) -> int:
+    """One that feeds the GPU, and as many as decode in the time in which it encodes."""
+    return 1 + math.ceil(sample["decode_s"] / max(sample["encode_s"], 1e-9))
 
 
 def compare(plan: Plan, run: Mapping[str, float]) -> dict[str, Any]:
@@ -105,6 +112,7 @@ def rows(plan: Plan) -> list[list[str]]:
         ["time", f"{_duration(plan.total_s)} with {plan.workers} workers, {plan.startup_s:.0f} s of it start-up"],
         ["rate", f"{plan.audio_hours_per_s:.3f} audio-hours/s = {plan.audio_hours_per_s * 3600:.0f} times real time"],
         ["worker-hours", f"{plan.worker_hours:.2f}{gpu}"],
+        *([["CPUs a GPU", f"{plan.cpus_per_worker}, so that it waits for no decoder"]] if plan.gpu_hours else []),
         ["cost", "give --price" if plan.cost is None else f"{plan.cost:.2f}"],
         ["memory", f"{plan.memory_bytes / 1e9:.1f} GB for the workers"],
         ["disk", f"{plan.store_bytes / 1e6:.0f} MB"],

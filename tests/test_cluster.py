@@ -10,20 +10,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from nodes import ROOT, Nodes, jobs_of, nodes, outcome, wait_until
 from pocket import pocket_corpus, write_recipe
 from sabotage import SLOW_DECODER
 
-from jobs.head import ENVIRONMENT, members, own_head
+from jobs.head import members, own_head
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-ROOT = Path(__file__).resolve().parents[1]
 # A machine of its own: other network, other address, and another folder under the same path
 ELSEWHERE = """
 while ! ip link show {link}b > /dev/null 2>&1; do sleep 0.05; done
@@ -33,91 +32,10 @@ exec "$@"
 """
 
 
-class TestCluster:
-    """A head with a job server, and nodes that come and go."""
-
-    __test__ = False
-
-    def __init__(self, url: str, folder: Path) -> None:
-        self.url = url
-        token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
-        head_log = token.parent / "head.log"
-        self._gcs = head_log.read_text().partition("--address='")[2].partition("'")[0]
-        self._head_folder, self._folder = token.parent, folder
-        self._disks: list[str] = []
-        self.environment = dict(os.environ)
-
-    def add_node(self, cpus: int, *before: str, ip: str = "") -> subprocess.Popen:
-        # slow decoding, so that there is time to take a node away in the middle
-        path = f"{self._folder}{os.pathsep}{ROOT}"
-        # a disk of its own: nodes that share one delete each other's copy of a job's working directory
-        self._disks.append(tempfile.mkdtemp(prefix="s2n-", dir="/tmp"))
-        command = [
-            *before, sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--address={self._gcs}",
-            f"--temp-dir={self._disks[-1]}",
-            f"--num-cpus={cpus}", "--dashboard-agent-listen-port=0", "--disable-usage-stats",
-            "--object-store-memory=100000000", *([f"--node-ip-address={ip}"] if ip else []),
-        ]  # fmt: skip
-        environment = self.environment | {
-            ENVIRONMENT: str(self._head_folder), "PYTHONPATH": path, "NODE": str(time.monotonic_ns()),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        }  # fmt: skip
-        log = (self._folder / f"node-{time.monotonic_ns()}.log").open("wb")
-        node = subprocess.Popen(
-            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        node.mark = environment["NODE"]
-        return node
-
-    def kill_node(self, node: subprocess.Popen) -> None:
-        """All at once, as a machine goes that loses its power."""
-        mark = f"NODE={node.mark}".encode()
-        for pid in members(self._head_folder):
-            with contextlib.suppress(OSError):
-                if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                    os.kill(pid, signal.SIGKILL)
-        node.wait(10)
-
-    def forget_disks(self) -> None:
-        for disk in self._disks:
-            shutil.rmtree(disk, ignore_errors=True)
-
-    def wait_for_nodes(self, count: int) -> None:
-        from jobs.client import Cluster
-
-        cluster = Cluster(self.url)
-        deadline = time.monotonic() + 60
-        while len(cluster.nodes()) != count:
-            assert time.monotonic() < deadline
-            time.sleep(0.3)
-
-    def s2m(self, *words: object, wait: bool = True, cwd: Path | None = None) -> subprocess.Popen:
-        environment = self.environment | {"PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cli", *map(str, words)], env=environment, cwd=cwd or self._folder, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        if wait:
-            process.out, process.err = process.communicate(timeout=400)
-        return process
-
-    def submit(self, *words: object, wait: bool = True) -> subprocess.Popen:
-        return self.s2m("submit", "--address", self.url, *words, wait=wait)
-
-
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory) -> Iterator[TestCluster]:
-    folder = tmp_path_factory.mktemp("cluster")
-    (folder / "sitecustomize.py").write_text(SLOW_DECODER)
-    with own_head(cpus=1) as url:
-        found = TestCluster(url, folder)
-        found.node = found.add_node(2)
-        found.wait_for_nodes(2)
+def cluster(tmp_path_factory) -> Iterator[Nodes]:
+    with nodes(tmp_path_factory.mktemp("cluster"), SLOW_DECODER) as found:
         yield found
-        head = found._head_folder
-    found.forget_disks()
-    assert list(members(head)) == []  # nothing of the cluster is left
-    assert not head.exists()
 
 
 @pytest.fixture(scope="module")
@@ -136,33 +54,6 @@ def undisturbed(corpus, tmp_path_factory) -> dict:
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     return outcome(folder / "run")
-
-
-def outcome(run: Path) -> dict:
-    """What a run found: its figures, the ranks, and the vectors, byte for byte."""
-    evaluation = json.loads((run / "evaluations" / "model" / "evaluation.json").read_text())
-    stores = {
-        path.relative_to(run): pq.read_table(path).column("embedding").combine_chunks().flatten().to_numpy().tobytes()
-        for path in sorted(run.glob("stores/*/part-*.parquet"))
-    }
-    ranks = pq.read_table(run / "evaluations" / "model" / "run.parquet").to_pylist()
-    figures = {key: evaluation[key] for key in ("queries", "gallery", "seeds", "metrics", "per_emotion")}
-    assert (run / "report.html").stat().st_size > 1000
-    return {"figures": figures, "ranks": ranks, "stores": stores}
-
-
-def jobs_of(cluster: TestCluster) -> list[dict]:
-    listed = cluster.s2m("jobs", "list", "--address", cluster.url, "--json")
-    assert listed.returncode == 0, listed.err
-    return json.loads(listed.out)["jobs"]
-
-
-def wait_until(condition, process: subprocess.Popen, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_pipeline_whose_node_dies_and_which_is_stopped_ends_as_an_undisturbed_one(
@@ -342,7 +233,7 @@ def test_a_node_with_another_disk_is_found_before_the_work_begins(cluster, corpu
 
 def test_a_head_that_dies_is_noticed(corpus, tmp_path):
     with own_head(cpus=4) as url:
-        cluster = TestCluster(url, tmp_path)
+        cluster = Nodes(url, tmp_path)
         (tmp_path / "sitecustomize.py").write_text(SLOW_DECODER)
         job = cluster.submit("embed", corpus / "speech.parquet", "--out", tmp_path / "store", wait=False)
         wait_until(lambda: list((tmp_path / "store").glob("*")), job)

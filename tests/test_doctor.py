@@ -11,12 +11,11 @@ import faiss
 import numpy as np
 import pytest
 
-from jobs import doctor, session, token
+from jobs import doctor, token
 from jobs.reach import gaps
 from s2m_ray import diagnosis
-from s2m_ray.config import ResourceConfig
 from s2m_ray.diagnosis import FFMPEG, NATIVE, Finding, diagnose, tone_file
-from s2m_ray.errors import DecodeError, Interrupted
+from s2m_ray.errors import DecodeError
 from s2m_ray.place import Remote
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -181,24 +180,3 @@ def test_a_place_without_access_is_told_with_its_fix():
     (finding,) = diagnosis._storage([Remote("s3://bucket/x?endpoint_override=127.0.0.1:9&scheme=http&region=x")])
     assert finding.state == "fail"
     assert "AWS_ACCESS_KEY_ID" in finding.fix
-
-
-@pytest.mark.parametrize(
-    ("free", "wanted", "least", "workers"), [(9.0, 4, 1, 4), (3.5, 4, 1, 2), (3.0, 4, 2, 2), (1.0, 4, 1, None)]
-)
-def test_workers_take_what_is_free_and_never_wait_without_end(monkeypatch, free, wanted, least, workers):
-    monkeypatch.setattr(session.ray, "available_resources", lambda: {"CPU": free})
-    monkeypatch.setattr(session, "SETTLE_S", 0.1)
-    resources = ResourceConfig(address="auto", wait_s=0.3)
-    if workers is None:
-        with pytest.raises(Interrupted, match="the cluster has 1 CPUs and 0 GPUs free, 1 x 1 CPU \\+ 1 needed"):
-            session._await_free(resources, wanted=wanted, least=least)
-    else:
-        assert session._await_free(resources, wanted=wanted, least=least) == workers
-
-
-def test_what_becomes_free_is_waited_for(monkeypatch):
-    answers = iter([{"CPU": 0.5}, {"CPU": 0.5}, {"CPU": 8.0, "GPU": 2.0}])
-    monkeypatch.setattr(session.ray, "available_resources", lambda: next(answers))
-    resources = ResourceConfig(address="auto", wait_s=10, gpus_per_worker=0.5)
-    assert session._await_free(resources, wanted=3, least=2) == 3

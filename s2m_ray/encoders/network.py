@@ -61,7 +61,10 @@ class Runner:
     def __init__(self, network: nn.Module, execution: Execution, compile_length: int | None = None) -> None:
         cuda = torch.cuda.is_available()
         if execution.device == "cuda" and not cuda:
-            raise ConfigError("device=cuda: torch sees no CUDA device here, expected cpu or auto")
+            raise ConfigError(
+                "device=cuda: torch sees no CUDA device here, expected cpu or auto (of a job: gpus_per_worker=0); is "
+                "the driver older than torch's CUDA?"
+            )
         self.device = "cuda" if cuda and execution.device != "cpu" else "cpu"
         self.dtype = execution.dtype
         self.network = network.eval().to(self.device)
