@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,9 +55,9 @@ def recipe_of(folder: Path) -> tuple[Path, Path]:
 
 
 def found(run: Path) -> dict:
-    """What a run found, and what it tells of it: the report, but for the folder that it lies in."""
+    """What a run found, and what it tells of it: the report, but for the folder that it lies in and its date."""
     table = (run / "tune" / "table.csv").read_text()
-    report = (run / "report.html").read_text().replace(str(run), "RUN")
+    report = re.sub(r"20\d\d-\d\d-\d\dT[\d:+]+", "DATE", (run / "report.html").read_text().replace(str(run), "RUN"))
     return {**outcome(run), "table": table, "report": report}
 
 

@@ -44,9 +44,7 @@ def test_what_a_worker_gets(machines, nodes, asked, network, cpus_needed, expect
 def test_a_worker_that_fits_no_machine_is_refused_though_the_cluster_is_large_enough(machines):
     machines({"CPU": 4.0}, {"CPU": 4.0}, {"CPU": 4.0})
     resources = ResourceConfig(workers=1, cpus_per_worker=6.0)
-    with pytest.raises(
-        ConfigError, match="1 x 6 CPU .* has 12: machines of 4, 4, 4 CPUs have room for 0"
-    ):
+    with pytest.raises(ConfigError, match="1 x 6 CPU .* has 12: machines of 4, 4, 4 CPUs have room for 0"):
         session.plan_workers(resources, at_most=9)
     machines({"CPU": 4.0}, GPU)
     asked = ResourceConfig(workers=2, gpus_per_worker=1.0)
