@@ -32,7 +32,6 @@ class Nodes:
         self.environment = dict(os.environ)
 
     def add_node(self, cpus: int, *before: str, ip: str = "") -> subprocess.Popen:
-        # slow decoding, so that there is time to take a node away in the middle
         path = f"{self._folder}{os.pathsep}{ROOT}"
         # a disk of its own: nodes that share one delete each other's copy of a job's working directory
         self._disks.append(tempfile.mkdtemp(prefix="s2n-", dir="/tmp"))
