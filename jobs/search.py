@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.session import ray_session
+from jobs.session import beside_driver, ray_session
 from jobs.trials import Follow, Inbox, Job, Pack, device_of, fit_watched, is_done, material, plan_room, train_shared
 from s2m_ray import ledger
 from s2m_ray.board import Quiet
@@ -109,10 +109,9 @@ def require_optuna(cfg: TuneConfig) -> None:
 
 
 def _job(cfg: TuneConfig, packs: Sequence[Pack], at_most: int) -> Job:
-    import ray
 
     room = plan_room(cfg.resources, cfg.sweep, at_most=at_most)
-    return Job(cfg, tuple(packs), room, ray.remote(num_cpus=0)(Inbox).remote())
+    return Job(cfg, tuple(packs), room, beside_driver(Inbox))
 
 
 def _asha(cfg: TuneConfig) -> Any:

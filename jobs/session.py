@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from s2m_ray.config import ResourceConfig
 from s2m_ray.errors import ConfigError, Interrupted
@@ -28,6 +29,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the box of the new one is not silenced by verbosity
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 SETTLE_S = 3.0  # until what an earlier step held is free again
 POLL_S = 0.25
@@ -124,6 +126,12 @@ def places(resources: ResourceConfig) -> tuple[int, str]:
     sizes = ", ".join(f"{node.get('CPU', 0.0):g}" for node in nodes)
     have = f", {', '.join(format(node.get('GPU', 0.0), 'g') for node in nodes)} GPUs" if gpus else ""
     return room, f"machines of {sizes} CPUs{have} have room for {room}"
+
+
+def beside_driver(cls: type) -> Any:
+    """An actor on the driver's own machine, for what may be lost with the driver alone; it takes no CPU."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(cls).remote()
 
 
 def _nodes() -> list[dict[str, float]]:

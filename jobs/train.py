@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jobs.session import plan_workers, ray_session
+from jobs.session import beside_driver, plan_workers, ray_session
 from s2m_ray.checkpoint import HEADER, seal, seed_path, write_seed
 from s2m_ray.config import TrainConfig, to_dict
 from s2m_ray.errors import CheckpointError, S2MError
@@ -125,11 +125,10 @@ def _train(cfg: TrainConfig, seeds: tuple[int, ...], words: Words | None, parts:
     paths = {name: getattr(cfg, name) for name in ("speech", "speech_text", "music", "out")}
     cfg = replace(cfg, **{name: path and path.absolute() for name, path in paths.items()})
     with ray_session(cfg.resources):
-        import ray
         from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 
         workers = plan_workers(cfg.resources, at_most=len(seeds))
-        inbox = ray.remote(num_cpus=0)(_Inbox).remote()
+        inbox = beside_driver(_Inbox)
         scratch = cfg.out / ".ray_train"
         trainer = _trainer_class(local=cfg.resources.address == "local")(
             _worker,

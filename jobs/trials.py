@@ -21,7 +21,7 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # files that n
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
 
-from jobs.session import places, ray_session
+from jobs.session import beside_driver, places, ray_session
 from jobs.train import split_stores
 from s2m_ray.board import Quiet, Standing, duration
 from s2m_ray.config import ResourceConfig
@@ -120,14 +120,12 @@ def run_packs(cfg: TuneConfig, packs: Sequence[Pack], board: Quiet, standing: Fo
         ConfigError: there is no room.
         Interrupted: nothing moved for ``sweep.stall_s``.
     """
-    import ray
-
     with ray_session(cfg.resources):
         room = plan_room(cfg.resources, cfg.sweep, at_most=len(packs))
         left = tuple(packs)
         failed: dict[str, str] = {}
         for attempt in range(2):
-            inbox = ray.remote(num_cpus=0)(Inbox).remote()
+            inbox = beside_driver(Inbox)
             reasons = _tune(Job(cfg, left, room, inbox), board, standing)
             broken = [(left[number], reason) for number, reason in reasons.items()]
             alone = tuple((trial,) for pack, _ in broken for trial in pack if not is_done(cfg.out, trial))

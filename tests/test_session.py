@@ -1,5 +1,9 @@
 """What a job takes of a cluster, by the machines that there are: GPUs and CPUs of a worker, and how many workers."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from jobs import session
@@ -78,3 +82,36 @@ def test_what_becomes_free_is_waited_for(monkeypatch):
     monkeypatch.setattr(session.ray, "available_resources", lambda: next(answers))
     resources = ResourceConfig(address="auto", wait_s=10, gpus_per_worker=0.5)
     assert session._await_free(resources, wanted=3, least=2) == 3
+
+
+# In a process of its own: one Ray a process. Prints on how many machines such actors are, and others.
+PROGRAM = """
+from jobs.session import beside_driver  # before Ray: sets its environment
+import ray
+from ray.cluster_utils import Cluster
+class Probe:
+    def node(self):
+        return ray.get_runtime_context().get_node_id()
+small = dict(include_dashboard=False, object_store_memory=200 * 2**20)
+cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=1, **small))
+for _ in range(2):
+    cluster.add_node(num_cpus=2, object_store_memory=200 * 2**20)
+cluster.wait_for_nodes()
+ray.init(address=cluster.address, log_to_driver=False)
+beside = [beside_driver(Probe) for _ in range(6)]
+others = [ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(Probe).remote() for _ in range(6)]
+here = ray.get_runtime_context().get_node_id()
+print({node == here for node in ray.get([actor.node.remote() for actor in beside])}, end=" ")
+print({node == here for node in ray.get([actor.node.remote() for actor in others])} == {True, False})
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_what_must_live_as_long_as_the_driver_is_on_its_machine():
+    root = Path(__file__).resolve().parents[1]
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=root, capture_output=True, text=True, timeout=200
+    )  # fmt: skip
+    assert ended.stdout.split() == ["{True}", "True"], ended.stderr[-2000:]
