@@ -112,7 +112,7 @@ def rows(plan: Plan) -> list[list[str]]:
         ["time", f"{_duration(plan.total_s)} with {plan.workers} workers, {plan.startup_s:.0f} s of it start-up"],
         ["rate", f"{plan.audio_hours_per_s:.3f} audio-hours/s = {plan.audio_hours_per_s * 3600:.0f} times real time"],
         ["worker-hours", f"{plan.worker_hours:.2f}{gpu}"],
-        *([["CPUs a GPU", f"{plan.cpus_per_worker}, so that it waits for no decoder"]] if plan.gpu_hours else []),
+        *([["CPUs a worker", f"{plan.cpus_per_worker}: no GPU waits for decoding"]] if plan.gpu_hours else []),
         ["cost", "give --price" if plan.cost is None else f"{plan.cost:.2f}"],
         ["memory", f"{plan.memory_bytes / 1e9:.1f} GB for the workers"],
         ["disk", f"{plan.store_bytes / 1e6:.0f} MB"],

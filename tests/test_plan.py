@@ -30,7 +30,7 @@ def test_a_known_length_counts_instead_of_the_number_of_items():
     assert plan.total_s == 5 + 50 * 8 / 4
     assert plan.gpu_hours == pytest.approx(105 / 3600 * 2)
     assert plan.cpus_per_worker == 2  # 6 s of encoding, in which one CPU decodes for 2 s
-    assert dict(rows(plan))["CPUs a GPU"] == "2, so that it waits for no decoder"
+    assert dict(rows(plan))["CPUs a worker"] == "2: no GPU waits for decoding"
     assert plan.cost is None
     assert plan.shares == {"decode": 0.025, "encoder": 0.75, "write": 0.0, "network": 0.225}
 
@@ -47,7 +47,7 @@ def test_what_people_read():
     lines = dict(rows(plan))
     assert lines["time"] == "3 min 25 s with 4 workers, 5 s of it start-up"
     assert lines["cost"] == "0.41"
-    assert "CPUs a GPU" not in lines
+    assert "CPUs a worker" not in lines
     text = summary(SAMPLE | {"plan": {"expected_s": 7400.0, "error": -0.25}})
     assert text == (
         "9 s, 5 s of it start-up, 25 times real time after it; bottleneck: encoder (decode 25%, encoder 75%, "
