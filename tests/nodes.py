@@ -108,6 +108,15 @@ def nodes(folder: Path, preamble: str = "") -> Iterator[Nodes]:
     assert not head.exists()
 
 
+def pipeline_here(recipe: Path) -> None:
+    """The pipeline on this machine, without a cluster and without trouble."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "cli", "pipeline", str(recipe), "--json"], capture_output=True, text=True, timeout=400,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=recipe.parent,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+
+
 def outcome(run: Path) -> dict:
     """What a run found: its figures, the ranks, and the vectors, byte for byte."""
     evaluation = json.loads((run / "evaluations" / "model" / "evaluation.json").read_text())

@@ -38,6 +38,17 @@ bootstrap = 20
 [report]
 """
 
+# Twelve trials, a pack each
+SWEEP = """
+[tune]
+seeds = [0, 1]
+[tune.space]
+"loss.emo_lambda" = [0.0, 0.5, 1.0]
+"loss.margin" = [0.2, 0.4]
+[tune.sweep]
+pack = 1
+"""
+
 
 def pocket_corpus(folder: Path, items: int = 24) -> Path:
     """``speech.parquet`` and ``music.parquet`` of so many items each, and their audio."""

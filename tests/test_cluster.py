@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from nodes import ROOT, Nodes, jobs_of, nodes, outcome, wait_until
-from pocket import pocket_corpus, write_recipe
+from nodes import ROOT, Nodes, jobs_of, nodes, outcome, pipeline_here, wait_until
+from pocket import SWEEP, pocket_corpus, write_recipe
 from sabotage import SLOW_DECODER
 
 from jobs.head import members, own_head
@@ -45,14 +45,10 @@ def corpus(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(corpus, tmp_path_factory) -> dict:
-    """The pipeline on this machine, without a cluster and without trouble."""
+    """What the pipeline finds on this machine."""
     folder = tmp_path_factory.mktemp("local")
     recipe = write_recipe(folder / "p.toml", corpus, folder / "run")
-    ended = subprocess.run(
-        [sys.executable, "-m", "cli", "pipeline", str(recipe), "--json"], capture_output=True, text=True, timeout=400,
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=folder,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
+    pipeline_here(recipe)
     return outcome(folder / "run")
 
 
@@ -84,15 +80,8 @@ def test_a_pipeline_whose_node_dies_and_which_is_stopped_ends_as_an_undisturbed_
     assert outcome(run) == undisturbed
 
 
-SWEEP = """
-[tune]
-seeds = [0, 1]
-[tune.space]
-"loss.emo_lambda" = [0.0, 0.5, 1.0]
-"loss.margin" = [0.2, 0.4]
-[tune.sweep]
-bootstrap = 20
-pack = 1
+# Trials that last long enough to be interrupted
+LONG = """bootstrap = 20
 [tune.fit]
 epochs = 400
 warmup_epochs = 1
@@ -102,7 +91,7 @@ patience = 400
 
 def sweep_of(corpus: Path, folder: Path) -> Path:
     """Recipe whose model is the winner of a sweep of twelve trials."""
-    recipe = write_recipe(folder / "p.toml", corpus, folder / "run", SWEEP)
+    recipe = write_recipe(folder / "p.toml", corpus, folder / "run", SWEEP + LONG)
     before, _, after = recipe.read_text().partition("[train]")
     recipe.write_text(before + "[evaluate]" + after.partition("[evaluate]")[2])
     return recipe
