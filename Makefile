@@ -62,21 +62,21 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
-	$(BIN)/python benchmarks/manifest_rate.py
-	$(BIN)/python benchmarks/spectral_yardstick.py $(DATA)
-	$(BIN)/python benchmarks/encoder_rate.py $(DATA)
-	$(BIN)/python benchmarks/text_rate.py $(DATA)
-	$(BIN)/python benchmarks/encoder_modes.py $(DATA)
-	$(BIN)/python benchmarks/embed_rate.py $(DATA)
-	$(BIN)/python benchmarks/embed_small_files.py $(DATA)
-	$(BIN)/python benchmarks/embed_memory.py $(DATA)
-	$(BIN)/python benchmarks/embed_scaling.py
-	$(BIN)/python benchmarks/evaluate_rate.py
-	$(BIN)/python benchmarks/train_rate.py
-	$(BIN)/python benchmarks/parity_curve.py
-	$(BIN)/python benchmarks/submit_overhead.py
+	$(BIN)/python -m benchmarks.manifest.rate
+	$(BIN)/python -m benchmarks.encoders.yardstick $(DATA)
+	$(BIN)/python -m benchmarks.encoders.rate $(DATA)
+	$(BIN)/python -m benchmarks.encoders.text_rate $(DATA)
+	$(BIN)/python -m benchmarks.encoders.modes $(DATA)
+	$(BIN)/python -m benchmarks.embedding.rate $(DATA)
+	$(BIN)/python -m benchmarks.embedding.small_files $(DATA)
+	$(BIN)/python -m benchmarks.embedding.memory $(DATA)
+	$(BIN)/python -m benchmarks.embedding.scaling
+	$(BIN)/python -m benchmarks.evaluation.rate
+	$(BIN)/python -m benchmarks.training.rate
+	$(BIN)/python -m benchmarks.training.parity_curve
+	$(BIN)/python -m benchmarks.cluster.submit_overhead
 	test ! -d $(OUT)/real/stores || \
-	  $(BIN)/python benchmarks/tune_rate.py $(OUT)/real/stores/ravdess $(OUT)/real/stores/vgmidi
+	  $(BIN)/python -m benchmarks.training.tune_rate $(OUT)/real/stores/ravdess $(OUT)/real/stores/vgmidi
 
 clean:
 	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

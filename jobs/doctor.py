@@ -5,14 +5,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from jobs import token
-from jobs.reach import Gap, gaps, on_every_node
-from jobs.session import ray_session
-from s2m_ray.config import ResourceConfig
-from s2m_ray.diagnosis import Finding, State, diagnose
+from jobs.remote import token
+from jobs.remote.reach import Gap, gaps, on_every_node
+from jobs.spread.session import ray_session
+from s2m_ray.config.resources import ResourceConfig
 from s2m_ray.errors import S2MError
-from s2m_ray.files import versions
-from s2m_ray.place import Place
+from s2m_ray.files.claims import versions
+from s2m_ray.files.place import Place
+from s2m_ray.operations.diagnosis import Finding, State, diagnose
 
 HERE = "this machine"
 CLUSTER = "cluster"
@@ -39,9 +39,11 @@ def run(address: str = "local", storage: Sequence[Place] = ()) -> Report:
             return {CLUSTER: [up, _token(), *_shared(storage), *_clocks()], **_nodes(storage)}
     except (S2MError, OSError, RuntimeError) as error:
         text = " ".join(str(error).split())[:200]
-        fix = "is the cluster up, and the address that of its head (port 6379)?" if address != "local" else (
-            "see the logs below /tmp/ray/session_latest/logs"
-        )  # fmt: skip
+        fix = (
+            "is the cluster up, and the address that of its head (port 6379)?"
+            if address != "local"
+            else ("see the logs below /tmp/ray/session_latest/logs")
+        )
         return {HERE: [*diagnose(storage), Finding("ray", "fail", text, fix)]}
 
 
@@ -58,8 +60,9 @@ def _reached(address: str) -> str:
     total = ray.cluster_resources()
     return (
         f"ray {ray.__version__}, {len(nodes)} nodes, {total.get('CPU', 0):g} CPUs, {total.get('GPU', 0):g} GPUs"
-        if address != "local" else f"ray {ray.__version__} starts"
-    )  # fmt: skip
+        if address != "local"
+        else f"ray {ray.__version__} starts"
+    )
 
 
 def _token() -> Finding:

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from s2m_ray.checkpoint import read_checkpoint
-from s2m_ray.config import EvalConfig, ResourceConfig, to_dict
+from s2m_ray.config.evaluation import EvalConfig
+from s2m_ray.config.loading import to_dict
+from s2m_ray.config.resources import ResourceConfig
 from s2m_ray.errors import EvaluationError
-from s2m_ray.evaluate import evaluate
-from s2m_ray.files import claim
-from s2m_ray.gallery import read_gallery
-from s2m_ray.joint import ranges
-from s2m_ray.ranking import Here, Part, Parts, Search
-from s2m_ray.relevance import Qrels
-from s2m_ray.speech import missing_halves, read_speech
-from s2m_ray.trec import refuse_huge, remove_trec, write_trec
+from s2m_ray.evaluation.evaluate import evaluate
+from s2m_ray.evaluation.ranking import Here, Part, Parts, Search
+from s2m_ray.evaluation.relevance import Qrels
+from s2m_ray.evaluation.trec import refuse_huge, remove_trec, write_trec
+from s2m_ray.files.claims import claim
+from s2m_ray.joint.checkpoint import read_checkpoint
+from s2m_ray.search.joint_gallery import ranges
+from s2m_ray.stores.gallery import read_gallery
+from s2m_ray.stores.speech import missing_halves, read_speech
 
 
 def run(cfg: EvalConfig) -> dict[str, Any]:
@@ -42,16 +44,25 @@ def run(cfg: EvalConfig) -> dict[str, Any]:
         def spread(search: Search) -> Parts:
             if cfg.resources.workers == 0 and cfg.resources.address == "local":
                 return Here(search)
-            from jobs.session import ray_session
+            from jobs.spread.session import ray_session
 
             session.enter_context(ray_session(cfg.resources))
             return Workers(search, cfg.resources)
 
         result = evaluate(
-            queries, gallery, checkpoint,
-            k=cfg.k, depth=cfg.depth, bootstrap=cfg.bootstrap, out=cfg.out, config={"evaluate": settings},
-            metric_set=cfg.metric_set, parity=cfg.parity, device=cfg.resources.device, spread=spread,
-        )  # fmt: skip
+            queries,
+            gallery,
+            checkpoint,
+            k=cfg.k,
+            depth=cfg.depth,
+            bootstrap=cfg.bootstrap,
+            out=cfg.out,
+            config={"evaluate": settings},
+            metric_set=cfg.metric_set,
+            parity=cfg.parity,
+            device=cfg.resources.device,
+            spread=spread,
+        )
     if cfg.trec:
         write_trec(cfg.out, queries, gallery, Qrels.of(queries, gallery, result["label_map"], own=not cfg.parity))
     return result
@@ -63,7 +74,7 @@ class Workers:
     def __init__(self, search: Search, resources: ResourceConfig) -> None:
         import ray
 
-        from jobs.session import plan_workers
+        from jobs.spread.workers import plan_workers
 
         count = plan_workers(resources, at_most=search.vectors.rows)
         options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus or None}
@@ -85,9 +96,7 @@ class Workers:
         import ray
         from ray.exceptions import RayTaskError
 
-        asked = [
-            getattr(actor, method).remote(*own) for actor, own in zip(self._actors, arguments, strict=True)
-        ]  # fmt: skip
+        asked = [getattr(actor, method).remote(*own) for actor, own in zip(self._actors, arguments, strict=True)]
         try:
             found: list[Any] = ray.get(asked)
         except RayTaskError as error:

@@ -12,23 +12,28 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.survey import probe_shards
-from s2m_ray.config import ManifestConfig, allowed_rejects, to_dict
-from s2m_ray.datasets import corpus_rows, leaks_of
+from jobs.progress import Progress, Silent
+from jobs.spread.survey import probe_shards
+from s2m_ray.config.corpora import ManifestConfig
+from s2m_ray.config.loading import to_dict
+from s2m_ray.corpora.catalogue import corpus_rows, leaks_of
+from s2m_ray.corpora.listing import Notes
+from s2m_ray.emotions.labels import read_labels
 from s2m_ray.errors import ConfigError, ManifestError
-from s2m_ray.files import claim, read_json, write_json
-from s2m_ray.journal import clear
-from s2m_ray.label_maps import read_labels
-from s2m_ray.leaks import Leak, find_leaks, refuse
-from s2m_ray.listing import Notes
-from s2m_ray.lock import locked
-from s2m_ray.manifest import NO_COLUMNS, Row, as_table, check_rows, read_manifest, refuse_repeated, writing
-from s2m_ray.place import Place, masked, read_table
-from s2m_ray.probe import PROBED
-from s2m_ray.progress import Progress, Silent
-from s2m_ray.store import REJECTS
-from s2m_ray.summary import Duplicates, Summary
-from s2m_ray.survey import ROWS, done, pieces, rejects_path, shard_count
+from s2m_ray.files.addresses import masked
+from s2m_ray.files.claims import claim, locked
+from s2m_ray.files.journal import clear
+from s2m_ray.files.place import Place
+from s2m_ray.files.rejects import REJECTS
+from s2m_ray.files.tables import read_table
+from s2m_ray.files.whole import read_json, write_json
+from s2m_ray.manifest.checks import check_rows, refuse_repeated
+from s2m_ray.manifest.formats import read_manifest, writing
+from s2m_ray.manifest.leaks import Leak, find_leaks, refuse
+from s2m_ray.manifest.probe import PROBED
+from s2m_ray.manifest.schema import NO_COLUMNS, Row, as_table
+from s2m_ray.manifest.summary import Duplicates, Summary
+from s2m_ray.manifest.survey import ROWS, done, pieces, rejects_path, shard_count
 
 AGAIN_SHARDS = 8  # up to so many are quickly probed again, and leave nothing behind
 NOTES = "notes.json"  # of the listing, and written after it
@@ -108,11 +113,17 @@ def _run(cfg: ManifestConfig, folder: Place, progress: Progress) -> ManifestResu
         raise ManifestError(f"{where}: not one of {rejects.num_rows} files can be read: {_first(rejects)}")
     summary = _write(cfg, tables, duplicates)
     reasons = {e["values"]: e["counts"] for e in rejects["reason"].value_counts().to_pylist()}
-    allowed = allowed_rejects(cfg.max_rejects, items + rejects.num_rows)
+    allowed = cfg.allowed_rejects(items + rejects.num_rows)
     return ManifestResult(
-        summary, leaks, read_json(folder / NOTES, ManifestError)["notes"], reasons, _write_rejects(cfg, rejects),
-        duplicates.count, resumed, rejects.num_rows > allowed,
-    )  # fmt: skip
+        summary,
+        leaks,
+        read_json(folder / NOTES, ManifestError)["notes"],
+        reasons,
+        _write_rejects(cfg, rejects),
+        duplicates.count,
+        resumed,
+        rejects.num_rows > allowed,
+    )
 
 
 def _job(cfg: ManifestConfig) -> dict[str, Any]:
@@ -175,7 +186,7 @@ def _imported(cfg: ManifestConfig, notes: Notes) -> Iterator[pa.Table]:
     if labels is not None and labels.map:
         raise ConfigError(
             f"{cfg.labels}: [map] found, expected [coordinates] and [same]: a manifest has no place for a map, "
-            "training and evaluation take the nearest label; s2m_ray.label_maps has maps for notebooks"
+            "training and evaluation take the nearest label; s2m_ray.emotions.maps has maps for notebooks"
         )
     rows: Iterator[Row] = corpus_rows(cfg.corpus, cfg.root, notes, labels=labels, missing=cfg.missing, **options)
     while chunk := list(islice(rows, cfg.shard_items)):

@@ -10,15 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs import embed, evaluate, manifest, report, train, tune
-from jobs.session import ray_session
-from s2m_ray.config import EmbedConfig, EvalConfig, ManifestConfig, TrainConfig, to_dict
+from jobs import embed, evaluate, manifest, train, tune
+from jobs.progress import Progress, Silent
+from jobs.spread.session import ray_session
+from s2m_ray.config.corpora import ManifestConfig
+from s2m_ray.config.embedding import EmbedConfig
+from s2m_ray.config.evaluation import EvalConfig
+from s2m_ray.config.loading import to_dict
+from s2m_ray.config.training import TrainConfig
+from s2m_ray.config.tuning import TuneConfig
 from s2m_ray.errors import ConfigError
-from s2m_ray.files import claim
-from s2m_ray.place import Place
-from s2m_ray.progress import Progress, Silent
-from s2m_ray.recipe import Recipe
-from s2m_ray.sweep import TuneConfig
+from s2m_ray.files.claims import claim
+from s2m_ray.files.place import Place
+from s2m_ray.operations.recipe import Recipe
+from s2m_ray.report import page as report
 
 
 @dataclass

@@ -12,23 +12,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs import embed
-from s2m_ray.config import EmbedConfig
+from jobs.progress import Progress
+from s2m_ray.config.embedding import EmbedConfig
 from s2m_ray.errors import StoreError
-from s2m_ray.files import write_json
-from s2m_ray.manifest import read_manifest, write_manifest
-from s2m_ray.place import Remote
-from s2m_ray.plan import Plan, predict, to_dict
-from s2m_ray.progress import Progress
+from s2m_ray.files.place import Remote
+from s2m_ray.files.whole import write_json
+from s2m_ray.manifest.formats import read_manifest, write_manifest
 from s2m_ray.seeds import rng
+from s2m_ray.stores.plan import Plan, predict, to_dict
 
 SHARDS_A_WORKER = 8  # of the sample, so that no worker waits long for the others
 ENOUGH_S, MOST_TIMES = 5.0, 64  # of work of each worker to tell from, and how much larger a second sample may be
 
 
 def run(
-    cfg: EmbedConfig, *, sample: int = 64, workers: int = 0, price_per_hour: float | None = None,
-    out: Path | None = None, progress: Progress | None = None,
-) -> Plan:  # fmt: skip
+    cfg: EmbedConfig,
+    *,
+    sample: int = 64,
+    workers: int = 0,
+    price_per_hour: float | None = None,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> Plan:
     """Embed ``sample`` items into a folder that is deleted again, and predict the whole manifest from it.
 
     A sample that takes less than a few seconds is taken again, larger.
@@ -49,11 +54,15 @@ def run(
     lengths = manifest["duration_s"]
     known = lengths.null_count == 0 and manifest["start_s"].null_count == manifest.num_rows
     plan = predict(
-        last, items=manifest.num_rows, audio_s=pc.sum(lengths).as_py() if known else None,
-        workers=workers or int(last["workers"]), gpus_per_worker=last["gpus_per_worker"],
-        price_per_hour=price_per_hour, bytes_per_item=size / rows.num_rows,
+        last,
+        items=manifest.num_rows,
+        audio_s=pc.sum(lengths).as_py() if known else None,
+        workers=workers or int(last["workers"]),
+        gpus_per_worker=last["gpus_per_worker"],
+        price_per_hour=price_per_hour,
+        bytes_per_item=size / rows.num_rows,
         fetch_s=_fetch_s(rows["uri"].to_pylist()),
-    )  # fmt: skip
+    )
     if out is not None:
         write_json(out, to_dict(plan))
     return plan

@@ -4,14 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs import embed, evaluate, report, train
-from jobs.session import ray_session
-from s2m_ray.config import EmbedConfig, EvalConfig, Framework, LossConfig, ResourceConfig, TrainConfig
+from jobs import embed, evaluate, train
+from jobs.progress import Progress, Silent
+from jobs.spread.session import ray_session
+from s2m_ray.config.embedding import EmbedConfig
+from s2m_ray.config.evaluation import EvalConfig
+from s2m_ray.config.resources import ResourceConfig
+from s2m_ray.config.training import Framework, LossConfig, TrainConfig
+from s2m_ray.corpora.synth import write_corpus
 from s2m_ray.errors import ManifestError
-from s2m_ray.files import claim
-from s2m_ray.manifest import from_rows, write_manifest
-from s2m_ray.progress import Progress, Silent
-from s2m_ray.synth import write_corpus
+from s2m_ray.files.claims import claim
+from s2m_ray.manifest.checks import from_rows
+from s2m_ray.manifest.formats import write_manifest
+from s2m_ray.report import page as report
 
 FRAMEWORKS: tuple[Framework, ...] = ("triplet", "triplet_soft")
 

@@ -6,29 +6,24 @@ import secrets
 import shlex
 import socket
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.client import Cluster, exit_code, is_chatter
-from jobs.driver import VARIABLE
-from jobs.head import own_head
-from s2m_ray.errors import ConfigError, Interrupted, S2MError
-from s2m_ray.files import versions
-from s2m_ray.package import write_package
-from s2m_ray.place import Place, Remote
-from s2m_ray.redact import MARK, chosen, refuse_secrets
+from jobs.remote.client import Cluster, exit_code, is_chatter
+from jobs.remote.driver import VARIABLE
+from jobs.remote.head import own_head
+from s2m_ray.errors import ConfigError, Interrupted
+from s2m_ray.files.claims import versions
+from s2m_ray.files.place import Place, Remote
+from s2m_ray.operations.archive import write_package
+from s2m_ray.operations.mounts import require_shared, require_there
+from s2m_ray.operations.secrets import MARK, chosen, refuse_secrets
 
 STOP_S = 30  # between the signal and the end; embedding drains in 25 s
 SUBMIT_S = 20.0  # and a second more for each MiB: 8 Mbit/s
-# Types of file systems that other machines can have mounted too
-SHARED_TYPES = (
-    "nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "glusterfs", "gpfs", "beegfs", "afs", "9p", "virtiofs", "wekafs",
-    "pvfs2", "orangefs", "fuse.s3fs", "fuse.gcsfuse", "fuse.juicefs", "fuse.sshfs", "fuse.ceph", "fuse.glusterfs",
-    "fuse.mount-s3",
-)  # fmt: skip
 Say = Callable[[str], None]
 
 
@@ -68,7 +63,7 @@ def run(request: Request, address: str, *, out: Say, say: Say, wait: bool = True
         refuse_secrets(word, "command")
     for place in (*request.inputs, *request.outputs):
         refuse_secrets(place.uri if isinstance(place, Remote) else str(place), "command")
-    _require_there(request.inputs, request.shared)
+    require_there(request.inputs, request.shared)
     if address != "local":
         return _run(request, Cluster(address), env, out, say, wait=wait, own=False)
     if not wait:
@@ -140,7 +135,7 @@ def _submit(request: Request, cluster: Cluster, env: dict[str, str]) -> str:
         }
         return cluster.submit(
             seconds=SUBMIT_S + size / 2**20,
-            entrypoint=f"exec python -m cli {shlex.join(words)}",
+            entrypoint=f"exec python -m s2m_ray {shlex.join(words)}",
             submission_id=job_id,
             metadata={"command": shlex.join(words), "s2m": versions()["s2m-ray"]},
             runtime_env={
@@ -170,59 +165,7 @@ def _travelling(place: Place) -> str:
     return place.uri if isinstance(place, Remote) else str(place.absolute())
 
 
-def require_shared(places: Iterable[Place], roots: Sequence[Path], cluster: str) -> None:
-    """Refuse what only this machine can see.
-
-    Raises:
-        ConfigError: a local path is neither below a root nor on a file system that machines share.
-    """
-    mounts = _mounts()
-    for place in places:
-        if isinstance(place, Remote):
-            continue
-        path = place.absolute()
-        if any(path.is_relative_to(root) for root in roots):
-            continue
-        kind = file_system(path.resolve(), mounts)
-        if kind not in SHARED_TYPES:
-            raise ConfigError(
-                f"{place}: lies on a disk of this machine ({kind}), which the workers at {cluster} cannot see; give "
-                "s3://bucket/path, or a path on shared storage; if the nodes do have it under the same path, say so "
-                f"with --shared {path.parent} (or S2M_SHARED)"
-            )
-
-
-def _require_there(inputs: Iterable[Place], roots: Sequence[Path]) -> None:
-    """Refuse an input that is not there, as far as this machine can tell: it need not have the cluster's storage.
-
-    Raises:
-        ConfigError: it is not there.
-    """
-    for place in inputs:
-        elsewhere = [root for root in roots if isinstance(place, Path) and place.absolute().is_relative_to(root)]
-        if any(not root.exists() for root in elsewhere):
-            continue  # the job looks
-        try:
-            if not place.exists():
-                raise ConfigError(f"{place}: no such file or folder")
-        except S2MError as error:
-            if isinstance(error, ConfigError):
-                raise
-            # this machine has no access, the cluster may
-
-
-def file_system(path: Path, mounts: Sequence[tuple[Path, str]]) -> str:
-    """Type of the file system that holds a path: that of the deepest mount above it."""
-    above = [(len(at.parts), number, kind) for number, (at, kind) in enumerate(mounts) if path.is_relative_to(at)]
-    return max(above)[2] if above else "unknown"
-
-
-def _mounts() -> list[tuple[Path, str]]:
-    try:
-        lines = Path("/proc/self/mounts").read_text().splitlines()
-    except OSError:  # not Linux
-        return []
-    return [(Path(at.replace("\\040", " ")), kind) for _, at, kind, *_ in map(str.split, lines)]
+# this machine has no access, the cluster may
 
 
 def own_addresses() -> set[str]:

@@ -1,30 +1,28 @@
 """Two stores -> checkpoint, on Ray Train. Workers share the seeds out; every seed's numbers are its own."""
 
-import hashlib
 import shutil
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, wait
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jobs.session import beside_driver, plan_workers, ray_session
-from s2m_ray.checkpoint import HEADER, seal, seed_path, write_seed
-from s2m_ray.config import TrainConfig, to_dict
+from jobs.progress import Progress, Silent
+from jobs.spread.session import beside_driver, ray_session
+from jobs.spread.workers import plan_workers
+from s2m_ray.config.loading import to_dict
+from s2m_ray.config.training import TrainConfig
+from s2m_ray.emotions.words import Words
 from s2m_ray.errors import CheckpointError, S2MError
-from s2m_ray.files import claim, read_json
-from s2m_ray.leakage import write_record
-from s2m_ray.progress import Progress, Silent
-from s2m_ray.relevance import own_points
-from s2m_ray.snapshot import Keeper, Snapshot, epochs_done, read_snapshots
-from s2m_ray.speech import read_speech
-from s2m_ray.store import Store, read_store
-from s2m_ray.train import fit, one_thread, word_names
-from s2m_ray.words import Words, built_in, read_words
-
-Splits = tuple[Store, Store, Store, Store]  # train speech, valid speech, train music, valid music
+from s2m_ray.files.claims import claim
+from s2m_ray.files.whole import read_json
+from s2m_ray.joint.checkpoint import HEADER, seed_path
+from s2m_ray.joint.training.inputs import describe, one_thread, split_stores, word_vectors
+from s2m_ray.joint.training.resume import finish, fit_group
+from s2m_ray.joint.training.snapshot import epochs_done, read_snapshots
+from s2m_ray.stores.speech import read_speech
+from s2m_ray.stores.store import read_store
 
 
 @dataclass(frozen=True)
@@ -68,58 +66,6 @@ def run(cfg: TrainConfig, progress: Progress | None = None) -> TrainResult:
     return TrainResult(cfg.out, sealed, missing, resumed)
 
 
-def finish(
-    cfg: TrainConfig, parts: Path, described: dict[str, Any], splits: Splits, *, wall_s: float
-) -> dict[str, Any]:
-    """Join trained seeds, a file each in ``parts``, into the checkpoint ``cfg.out``; gives its header."""
-    sizes = [len(store.vectors) for store in splits]
-    header = {
-        "config": {key: value for key, value in to_dict(cfg).items() if key not in ("out", "resources")},
-        **described,
-        "items": dict(zip(("train_speech", "valid_speech", "train_music", "valid_music"), sizes, strict=True)),
-        "wall_s": round(wall_s, 3),
-    }
-    write_record(cfg.out, splits)
-    return seal(cfg.out, parts, seeds=cfg.seeds, header=header)
-
-
-def split_stores(cfg: TrainConfig, speech: Store, music: Store) -> Splits:
-    """Train speech, valid speech, train music, valid music: by the split column, or a holdout of train."""
-    if cfg.holdout.speakers:
-        from s2m_ray.holdout import split_holdout
-
-        train_speech, train_music = speech.labelled("train"), music.labelled("train")
-        return split_holdout(train_speech, train_music, speakers=cfg.holdout.speakers, music_share=cfg.holdout.music)
-    return (
-        speech.labelled("train"),
-        speech.labelled("valid"),
-        music.labelled("train"),
-        music.labelled("test" if cfg.parity.valid_on_test_music else "valid"),
-    )
-
-
-def word_vectors(cfg: TrainConfig, splits: Splits) -> Words | None:
-    """Word vectors of a structure preserving framework."""
-    if not cfg.loss.has_tags:
-        return None
-    names = word_names(splits[0], splits[1], splits[2])
-    return read_words(cfg.words, names) if cfg.words else built_in(names, own_points(*splits[:3]))
-
-
-def describe(store: Store) -> dict[str, Any]:
-    """What a store is, for headers: its space and a digest of its content."""
-    content = hashlib.sha256(store.vectors.tobytes())
-    for name in ("item_id", "split", "emotion"):
-        content.update("\n".join(map(str, store.column(name))).encode())
-    described = {
-        "space_id": store.space_id,
-        "encoder": store.encoder,
-        "dim": store.vectors.shape[1],
-        "content_sha256": content.hexdigest(),
-    }
-    return described | ({"parts": [asdict(part) for part in store.parts]} if store.parts else {})
-
-
 def _train(cfg: TrainConfig, seeds: tuple[int, ...], words: Words | None, parts: Path, progress: Progress) -> None:
     # Ray's workers run in folders of their own
     paths = {name: getattr(cfg, name) for name in ("speech", "speech_text", "music", "out")}
@@ -132,18 +78,19 @@ def _train(cfg: TrainConfig, seeds: tuple[int, ...], words: Words | None, parts:
         scratch = cfg.out / ".ray_train"
         trainer = _trainer_class(local=cfg.resources.address == "local")(
             _worker,
-            train_loop_config={
-                "cfg": cfg, "seeds": seeds, "words": words, "parts": parts.absolute(), "inbox": inbox
-            },
+            train_loop_config={"cfg": cfg, "seeds": seeds, "words": words, "parts": parts.absolute(), "inbox": inbox},
             scaling_config=ScalingConfig(
-                num_workers=workers, use_gpu=cfg.resources.gpus > 0,
+                num_workers=workers,
+                use_gpu=cfg.resources.gpus > 0,
                 resources_per_worker={"CPU": cfg.resources.cpus, **_gpus(cfg)},
             ),
             run_config=RunConfig(
-                name="fit", storage_path=str(scratch), failure_config=FailureConfig(max_failures=0),
+                name="fit",
+                storage_path=str(scratch),
+                failure_config=FailureConfig(max_failures=0),
                 logging_config=LoggingConfig(log_level="ERROR"),
             ),
-        )  # fmt: skip
+        )
         # what an interrupted run left: Ray would take it up, with its old error
         shutil.rmtree(scratch, ignore_errors=True)
         try:
@@ -193,43 +140,9 @@ def _worker(task: dict[str, Any]) -> None:
         def tell(epochs: int, before: int = done) -> None:
             task["inbox"].put.remote(context.get_world_rank(), before + epochs)
 
-        _fit_group(cfg, stores, group, snapshot, task["words"], task["parts"], tell)
+        fit_group(cfg, stores, group, snapshot, task["words"], task["parts"], tell)
         done += len(group) * cfg.fit.epochs
     ray.train.report({"seeds": len(seeds)})
-
-
-def _fit_group(
-    cfg: TrainConfig, stores: Splits, seeds: tuple[int, ...], snapshot: Snapshot | None,
-    words: Words | None, parts: Path, tell: Callable[[int], None],
-) -> None:  # fmt: skip
-    """Fit seeds side by side, from their snapshot if there is one, and write each."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    train_speech, valid_speech, train_music, valid_music = stores
-    writers = {}
-    for seed in seeds:
-        folder = cfg.out / "events" / f"seed-{seed}"
-        shutil.rmtree(folder, ignore_errors=True)  # the curves of a run that was stopped
-        writers[seed] = SummaryWriter(str(folder))
-
-    def on_epoch(epoch: int, rows: list[dict[str, float]]) -> None:
-        for row in rows:
-            for name in ("train_loss", "valid_loss", "lr"):
-                writers[int(row["seed"])].add_scalar(name, row[name], int(row["epoch"]))
-        tell(len(seeds) * (epoch + 1))
-
-    if snapshot:
-        on_epoch(snapshot.epoch, snapshot.history)
-    result = fit(
-        train_speech, train_music, valid_speech, valid_music,
-        seeds=seeds, model=cfg.model, loss=cfg.loss, optimisation=cfg.fit, modality=cfg.modality, parity=cfg.parity,
-        words=words, device="cuda" if cfg.resources.gpus else "cpu", resume=snapshot,
-        keeper=Keeper(parts, every_s=cfg.resources.snapshot_s), on_epoch=on_epoch,
-    )  # fmt: skip
-    for place in range(len(seeds)):
-        write_seed(parts, result, place)
-    for writer in writers.values():
-        writer.close()
 
 
 class _Inbox:

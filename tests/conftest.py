@@ -12,14 +12,27 @@ import jaxtyping
 # Before any of them is imported: from here on every call checks shapes and types against the annotations.
 jaxtyping.install_import_hook(
     [
-        "s2m_ray.metrics", "s2m_ray.losses", "s2m_ray.sampling", "s2m_ray.model", "s2m_ray.pooling",
-        "s2m_ray.audio", "s2m_ray.index", "s2m_ray.stats", "s2m_ray.emotion", "s2m_ray.relevance",
-        "s2m_ray.original", "s2m_ray.records",
-        "s2m_ray.objective", "s2m_ray.words", "s2m_ray.pairs", "s2m_ray.draws",
-        "s2m_ray.label_maps", "s2m_ray.datasets.noise",
+        "s2m_ray.evaluation.metrics",
+        "s2m_ray.joint.training.losses",
+        "s2m_ray.joint.training.sampling",
+        "s2m_ray.joint.heads",
+        "s2m_ray.stores.stages",
+        "s2m_ray.audio.decode",
+        "s2m_ray.search.order",
+        "s2m_ray.evaluation.stats",
+        "s2m_ray.emotions.plane",
+        "s2m_ray.evaluation.relevance",
+        "s2m_ray.evaluation.metrics",
+        "s2m_ray.evaluation.writing",
+        "s2m_ray.joint.training.objective",
+        "s2m_ray.emotions.words",
+        "s2m_ray.joint.training.tensors",
+        "s2m_ray.joint.training.draws",
+        "s2m_ray.emotions.maps",
+        "s2m_ray.corpora.published.noise",
     ],
     "beartype.beartype",
-)  # fmt: skip
+)
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -29,16 +42,11 @@ import soundfile  # noqa: E402
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """One local Ray for the whole run: jobs that ask for a session find this one and leave it up."""
-    from jobs.session import ray_session
-    from s2m_ray.config import ResourceConfig
+    from jobs.spread.session import ray_session
+    from s2m_ray.config.resources import ResourceConfig
 
     with ray_session(ResourceConfig()):
         yield
-
-
-def tone(hertz: float, seconds: float, rate: int = 16000, level: float = 0.5) -> np.ndarray:
-    """Mono sine wave with amplitude ``level``."""
-    return (level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +55,8 @@ def audio_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     0.5 to 3 s, three sample rates, one or two channels.
     """
+    from support.tones import tone
+
     folder = tmp_path_factory.mktemp("audio")
     draws = np.random.default_rng(1)
     for number, (seconds, rate, channels) in enumerate(
@@ -72,7 +82,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the stores ``speech`` and ``music``, all three splits in each."""
-    from toy_stores import whole, write_sealed
+    from support.toy_stores import whole, write_sealed
 
     folder = tmp_path_factory.mktemp("stores")
     for modality in ("speech", "music"):

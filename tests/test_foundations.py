@@ -22,9 +22,15 @@ def test_an_error_travels_between_processes(kind):
 
 def test_there_is_an_error_for_each_part_of_the_path():
     assert {kind.__name__ for kind in CLASSES} == {
-        "S2MError", "ConfigError", "ManifestError", "DecodeError", "StoreError", "CheckpointError", "EvaluationError",
+        "S2MError",
+        "ConfigError",
+        "ManifestError",
+        "DecodeError",
+        "StoreError",
+        "CheckpointError",
+        "EvaluationError",
         "Interrupted",
-    }  # fmt: skip
+    }
 
 
 def test_reason_and_detail_of_a_decode_error():

@@ -8,7 +8,7 @@ a known kind: the ones here are examples.
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from s2m_ray.encoders.hub_files import cached
+from s2m_ray.encoders.networks.hub_files import cached
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,16 @@ class Spec:
         name = ":".join(parts)
         return f"{name}?{urlencode(options, safe='/:')}" if options else name
 
+    def hub_name(self) -> str:
+        """Return the target as the name or the folder of a hub model.
+
+        Raises:
+            ConfigError: there is no target.
+        """
+        if not self.target:
+            raise ConfigError(f"encoder '{self.text}': expected {self.family}:NAME of a hub model, or its folder")
+        return self.target
+
     def file(self) -> Path:
         """The target as a file.
 

@@ -7,15 +7,14 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
-from s2m_ray.selection import Choice, Row
-from s2m_ray.space import value_of
+from s2m_ray.config.space import value_of
+from s2m_ray.tuning.selection import Choice, Row
 
 LOW, HIGH = (0xF3, 0xEF, 0xE4), (0x12, 0x4A, 0x73)  # light to dark: also without colour the order shows
 CELL, LABEL, TOP = (112, 62), 96, 64  # of the heat map
 AXIS, HEIGHT, SIDE = 150, 260, 70  # of the parallel coordinates
 PANEL = (330, 220)  # of the learning curves
 TICKS = 4
-
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
@@ -46,10 +45,11 @@ def heat_map(rows: Sequence[Row], choice: Choice, keys: Sequence[str], objective
     for y, low in enumerate(down):
         for x, right in enumerate(across):
             inside = [
-                row for row in done
+                row
+                for row in done
                 if value_of(row.configuration.train, columns) == right
                 and (lines is None or value_of(row.configuration.train, lines) == low)
-            ]  # fmt: skip
+            ]
             if not inside:
                 continue
             mean = sum(row.mean(objective) for row in inside) / len(inside)
@@ -58,17 +58,31 @@ def heat_map(rows: Sequence[Row], choice: Choice, keys: Sequence[str], objective
             spread = f"± {inside[0].metrics[objective]['std']:.3f}" if len(inside) == 1 else f"{len(inside)} settings"
             share = scale(mean)
             cells.append(
-                {"x": LABEL + x * CELL[0], "y": TOP + y * CELL[1], "fill": colour(share), "mean": f"{mean:.3f}",
-                 "ink": "#ffffff" if share > 0.55 else "#23262b", "spread": spread, "mark": marks,
-                 "winner": choice.winner in inside}
-            )  # fmt: skip
+                {
+                    "x": LABEL + x * CELL[0],
+                    "y": TOP + y * CELL[1],
+                    "fill": colour(share),
+                    "mean": f"{mean:.3f}",
+                    "ink": "#ffffff" if share > 0.55 else "#23262b",
+                    "spread": spread,
+                    "mark": marks,
+                    "winner": choice.winner in inside,
+                }
+            )
     return _draw(
-        "heatmap.svg", cells=cells, cell=CELL, label=LABEL, top=TOP, objective=objective,
+        "heatmap.svg",
+        cells=cells,
+        cell=CELL,
+        label=LABEL,
+        top=TOP,
+        objective=objective,
         across=[(LABEL + (x + 0.5) * CELL[0], text(v)) for x, v in enumerate(across)],
         down=[(TOP + (y + 0.5) * CELL[1], text(v)) for y, v in enumerate(down)],
-        columns=short(columns), lines=short(lines) if lines else "",
-        width=LABEL + len(across) * CELL[0] + 16, height=TOP + len(down) * CELL[1] + 16,
-    )  # fmt: skip
+        columns=short(columns),
+        lines=short(lines) if lines else "",
+        width=LABEL + len(across) * CELL[0] + 16,
+        height=TOP + len(down) * CELL[1] + 16,
+    )
 
 
 def parallel(rows: Sequence[Row], choice: Choice, keys: Sequence[str], objective: str) -> str:
@@ -87,14 +101,23 @@ def parallel(rows: Sequence[Row], choice: Choice, keys: Sequence[str], objective
             line.append(f"{x:.1f},{_y(place(value)):.1f}")
     scale = _scale([row.mean(objective) for row in done])
     drawn = [
-        {"points": " ".join(line), "stroke": colour(0.15 + 0.85 * scale(row.mean(objective))),
-         "winner": row is choice.winner, "title": f"{row.configuration.name}: {row.mean(objective):.3f}"}
+        {
+            "points": " ".join(line),
+            "stroke": colour(0.15 + 0.85 * scale(row.mean(objective))),
+            "winner": row is choice.winner,
+            "title": f"{row.configuration.name}: {row.mean(objective):.3f}",
+        }
         for row, line in zip(done, lines, strict=True)
-    ]  # fmt: skip
+    ]
     return _draw(
-        "parallel.svg", axes=axes, lines=drawn, top=_y(1.0), bottom=_y(0.0), width=2 * SIDE + (len(axes) - 1) * AXIS,
+        "parallel.svg",
+        axes=axes,
+        lines=drawn,
+        top=_y(1.0),
+        bottom=_y(0.0),
+        width=2 * SIDE + (len(axes) - 1) * AXIS,
         height=HEIGHT + 70,
-    )  # fmt: skip
+    )
 
 
 def curves(choice: Choice) -> str:
@@ -110,9 +133,14 @@ def curves(choice: Choice) -> str:
         left, top = 56 + number * (PANEL[0] + 64), 40
 
         def at(
-            epoch: int, loss: float, left: int = left, top: int = top, last: int = last, low: float = low,
+            epoch: int,
+            loss: float,
+            left: int = left,
+            top: int = top,
+            last: int = last,
+            low: float = low,
             high: float = high,
-        ) -> str:  # fmt: skip
+        ) -> str:
             x = left + PANEL[0] * epoch / max(1, last)
             return f"{x:.1f},{top + PANEL[1] * (1 - (loss - low) / ((high - low) or 1)):.1f}"
 
@@ -124,9 +152,17 @@ def curves(choice: Choice) -> str:
             best = next((p for p in entry.history if p[0] == entry.best_epoch), entry.history[0])
             rings.append(at(best[0], best[2]).split(","))
         panels.append(
-            {"title": f"{name}: {row.configuration.name}", "left": left, "top": top, "lines": lines, "rings": rings,
-             "last": last, "low": f"{low:.3f}", "high": f"{high:.3f}"}
-        )  # fmt: skip
+            {
+                "title": f"{name}: {row.configuration.name}",
+                "left": left,
+                "top": top,
+                "lines": lines,
+                "rings": rings,
+                "last": last,
+                "low": f"{low:.3f}",
+                "high": f"{high:.3f}",
+            }
+        )
     return _draw(
         "curves.svg", panels=panels, panel=PANEL, width=56 + len(panels) * (PANEL[0] + 64), height=PANEL[1] + 96
     )

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,11 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
+from s2m_ray.audio.excerpts import EXCERPT_S
 from s2m_ray.errors import EvaluationError
-from s2m_ray.report.clips import EXCERPT_S, Shelf
+from s2m_ray.evaluation.reading import find_folders, read_header
 from s2m_ray.report.paired import paired, tasks
+from s2m_ray.report.players import Shelf
 from s2m_ray.report.projection import MAP_SIZE, PLANE_MARGIN, PLANE_SIZE, joint_map, plane
-from s2m_ray.scores import find_folders, read_header
+from s2m_ray.report.style import COLOURS, NOTHING, flat, number, palette, words
 from s2m_ray.seeds import rng
 
 HEADLINE = "P@5"
@@ -25,17 +27,6 @@ SHOWN_RANKS = 5
 MAX_PANELS = 4
 TEXT_LETTERS = 280  # a longer transcript is cut
 DETAILS = ["item_id", "modality", "uri", "corpus", "emotion", "speaker", "text", "start_s", "end_s"]
-
-# One pair (light, dark) a colour. Chosen by search: OKLab distance of every two at least 0.117 (light) and
-# 0.146 (dark), simulated deuteranopia and protanopia (Machado et al. 2009) at least 0.058 and 0.078; contrast
-# with a card at least 3.0. No meaning rests on colour alone: chips carry words, the map has a filter.
-COLOURS = {
-    "angry": ("#cc1e59", "#f11e67"), "happy": ("#b39108", "#fae768"), "sad": ("#0a52a3", "#0076ed"),
-    "tender": ("#de69aa", "#e488bf"), "exciting": ("#ca6a51", "#f17548"), "scary": ("#4e1787", "#964bb4"),
-    "funny": ("#6a8701", "#a1ce04"), "neutral": ("#626e7b", "#7c7f90"), "calm": ("#0b9d81", "#71f1bc"),
-    "disgust": ("#444601", "#827205"), "fearful": ("#7f69ce", "#8e93fb"), "surprised": ("#049edd", "#5ccfff"),
-    "frustration": ("#845826", "#cdb38f"), "noise": ("#27282f", "#eaeef7"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -118,29 +109,48 @@ def render(results: Sequence[Result], *, queries_per_emotion: int, seed: int) ->
     labels |= {row["emotion"] for query in queries for row in (query, *query["found"])}
     styles = palette(labels - {None})
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=ChainableUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters |= {"number": number, "flat": flat, "words": words}
     return environment.get_template("page.html").render(
-        results=results, comparisons=paired(results),
-        shown=shown, marked=marked(results), panels=panels, queries=queries, styles=styles,
+        results=results,
+        comparisons=paired(results),
+        shown=shown,
+        marked=marked(results),
+        panels=panels,
+        queries=queries,
+        styles=styles,
         planes=[plane(label_map) for label_map in islice(maps.values(), MAX_PANELS)],
         colours=list(COLOURS.values()),
         metrics=list(dict.fromkeys(name for r in results for name in r.header["metrics"])),
         synthetic=[result for result in results if result.header.get("synthetic")],
-        queries_per_emotion=queries_per_emotion, seed=seed, excerpt_s=EXCERPT_S, shown_ranks=SHOWN_RANKS,
-        map_size=MAP_SIZE, plane_size=PLANE_SIZE, plane_margin=PLANE_MARGIN, headline=HEADLINE,
-    )  # fmt: skip
+        queries_per_emotion=queries_per_emotion,
+        seed=seed,
+        excerpt_s=EXCERPT_S,
+        shown_ranks=SHOWN_RANKS,
+        map_size=MAP_SIZE,
+        plane_size=PLANE_SIZE,
+        plane_margin=PLANE_MARGIN,
+        headline=HEADLINE,
+    )
 
 
 def heard(result: Result, *, queries_per_emotion: int, seed: int) -> list[dict[str, Any]]:
     """Drawn queries of each emotion with the best ranked music of the first seed, and their players."""
     first_seed = result.header["seeds"][0] if result.header["seeds"] else 0
-    ranked = result.table(
-        "run.parquet", ["query_id", "rank", "item_id", "score", "relevance", "hit"],
-        [("seed", "==", first_seed), ("rank", "<=", SHOWN_RANKS)],
-    ).sort_by([("query_id", "ascending"), ("rank", "ascending")]).to_pylist()  # fmt: skip
+    ranked = (
+        result.table(
+            "run.parquet",
+            ["query_id", "rank", "item_id", "score", "relevance", "hit"],
+            [("seed", "==", first_seed), ("rank", "<=", SHOWN_RANKS)],
+        )
+        .sort_by([("query_id", "ascending"), ("rank", "ascending")])
+        .to_pylist()
+    )
     details = result.table("items.parquet", DETAILS).to_pylist()
     items = {(row["modality"], row["item_id"]): row for row in details}
     emotions: dict[str | None, list[str]] = {}
@@ -187,38 +197,10 @@ def marked(results: Sequence[Result]) -> set[tuple[str, str]]:
     return best
 
 
-def palette(labels: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Emotion -> its number on this page and its colour's; beyond 14 emotions colours come again."""
-    ordered, slots = sorted(labels), list(COLOURS)
-    free = [i for i, name in enumerate(slots) if name not in ordered] or list(range(len(slots)))
-    others = [label for label in ordered if label not in COLOURS]
-    taken = {label: free[i % len(free)] for i, label in enumerate(others)}
-    return {
-        label: {"number": i, "slot": slots.index(label) if label in COLOURS else taken[label]}
-        for i, label in enumerate(ordered)
-    }
+def run(root: Path, out: Path) -> Path:
+    """Write the page of every evaluation at or below ``root``.
 
-
-NOTHING = "–"
-
-
-def number(value: object, digits: int = 3) -> str:
-    """Fixed decimals, or a dash for anything that is not a finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return NOTHING
-    return f"{value:.{digits}f}"
-
-
-def words(value: object) -> str:
-    """Text of a header's field, which may be a list, or nothing."""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(words, value))
-    return NOTHING if value in (None, "", {}) else str(value)
-
-
-def flat(tree: object, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested mapping as ``("loss.margin", "0.4")`` rows."""
-    if isinstance(tree, Mapping) and tree:
-        names = {key: f"{prefix}.{key}" if prefix else str(key) for key in tree}
-        return [row for key, value in tree.items() for row in flat(value, names[key])]
-    return [(prefix, words(tree))] if prefix else []
+    Raises:
+        EvaluationError: there is none.
+    """
+    return write_report(root, out)

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from s2m_ray.compare import Comparison, compare
 from s2m_ray.errors import EvaluationError
-from s2m_ray.findings import difference_rows, method_note, verdicts
-from s2m_ray.scores import read_evaluations
+from s2m_ray.evaluation.compare import Comparison, compare
+from s2m_ray.evaluation.reading import read_evaluations
+from s2m_ray.report.findings import difference_rows, method_note, verdicts
 
 MAX_METHODS = 6  # 15 pairs; a sweep has more, and nobody reads 300
 
@@ -77,6 +77,9 @@ def _compared(results: Sequence[Named]) -> Comparison:
 def _content(comparison: Comparison) -> dict[str, Any]:
     header, *rows = difference_rows(comparison)
     return {
-        "header": header, "rows": rows, "real": [d.real for d in comparison.differences],
-        "verdicts": verdicts(comparison), "note": method_note(comparison),
-    }  # fmt: skip
+        "header": header,
+        "rows": rows,
+        "real": [d.real for d in comparison.differences],
+        "verdicts": verdicts(comparison),
+        "note": method_note(comparison),
+    }

@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from s2m_ray.emotion import VALENCE_AROUSAL
+from s2m_ray.emotions.plane import VALENCE_AROUSAL
 from s2m_ray.seeds import rng
 
 Method = Literal["UMAP", "t-SNE", "PCA"]
@@ -119,11 +119,18 @@ def plane(label_map: Mapping[str, str]) -> dict[str, Any]:
     lines += [(left, top + t * (height - top - bottom)) for t in _STEPS]  # the arousal axis
     places = place_labels([xy[label] for label in known], known, avoid=lines)
     marks = [
-        {"x": xy[a][0], "y": xy[a][1], "emotion": a, "speech": a in label_map,
-         "music": a in label_map.values(), "label_x": x, "label_y": y,
-         "leader": _leader(xy[a], (x, y), a)}
+        {
+            "x": xy[a][0],
+            "y": xy[a][1],
+            "emotion": a,
+            "speech": a in label_map,
+            "music": a in label_map.values(),
+            "label_x": x,
+            "label_y": y,
+            "leader": _leader(xy[a], (x, y), a),
+        }
         for a, (x, y) in zip(known, places, strict=True)
-    ]  # fmt: skip
+    ]
     arrows = [{"emotion": a, "path": _arrow(p, q)} for a, p, q in ends]
     unplaced = [label for label in labels if label not in VALENCE_AROUSAL]
     return {"marks": marks, "arrows": arrows, "unplaced": unplaced, "map": sorted(label_map.items())}
@@ -156,8 +163,9 @@ def place_labels(
 
         around = [
             (round(x + math.cos(t) * (half + r), 1), round(y + math.sin(t) * r, 1))
-            for r in (14, 18, 24, 31, 39, 48) for t in np.linspace(0, 2 * math.pi, 16, endpoint=False)
-        ]  # fmt: skip
+            for r in (14, 18, 24, 31, 39, 48)
+            for t in np.linspace(0, 2 * math.pi, 16, endpoint=False)
+        ]
         best = min(around, key=cost)
         done.append((*best, half))
     return [(x, y) for x, y, _ in done]

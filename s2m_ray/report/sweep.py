@@ -9,14 +9,15 @@ import pyarrow as pa
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from s2m_ray.compare import NOUNS
-from s2m_ray.files import replacing, write_table
-from s2m_ray.findings import p_text
-from s2m_ray.markup import csv_table, markdown_table
+from s2m_ray.config.space import value_of
+from s2m_ray.evaluation.compare import NOUNS
+from s2m_ray.files.tables import write_table
+from s2m_ray.files.whole import replacing
 from s2m_ray.report import figures
-from s2m_ray.selection import Choice, Gain, Row
-from s2m_ray.sensitivity import variance_shares
-from s2m_ray.space import value_of
+from s2m_ray.report.findings import p_text
+from s2m_ray.report.markup import csv_table, markdown_table
+from s2m_ray.tuning.selection import Choice, Gain, Row
+from s2m_ray.tuning.sensitivity import variance_shares
 
 MAP_KEYS = ("loss.emo_lambda", "loss.margin")  # of the heat map, where they are searched
 
@@ -56,10 +57,15 @@ def write_outputs(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.get_template("sweep.html").render(
-        header=header | told, cells=cells, figures={name: Markup(svg) for name, svg in drawn.items()},
-        choice=choice, sentences=sentences(choice, header, objective), objective=objective,
-        averaged=[figures.short(key) for key in mapped[2:]], units=NOUNS[header["chosen_by"]["unit"]],
-    )  # fmt: skip
+        header=header | told,
+        cells=cells,
+        figures={name: Markup(svg) for name, svg in drawn.items()},
+        choice=choice,
+        sentences=sentences(choice, header, objective),
+        objective=objective,
+        averaged=[figures.short(key) for key in mapped[2:]],
+        units=NOUNS[header["chosen_by"]["unit"]],
+    )
     _write(out / "report.html", page)
     return told
 
@@ -72,9 +78,17 @@ def trials_table(rows: Sequence[Row], keys: Sequence[str]) -> pa.Table:
             settings = {key: value_of(row.configuration.train, key) for key in keys}
             metrics = {name: float(value.mean()) for name, value in entry.values.items()}
             found.append(
-                {"configuration": entry.key, **settings, "seed": entry.seed, "status": entry.status, **metrics,
-                 "best_epoch": entry.best_epoch, "epochs": entry.epochs, "seconds": entry.seconds}
-            )  # fmt: skip
+                {
+                    "configuration": entry.key,
+                    **settings,
+                    "seed": entry.seed,
+                    "status": entry.status,
+                    **metrics,
+                    "best_epoch": entry.best_epoch,
+                    "epochs": entry.epochs,
+                    "seconds": entry.seconds,
+                }
+            )
     columns = list(dict.fromkeys(name for one in found for name in one))
     return pa.table({name: [one.get(name) for one in found] for name in columns})
 
@@ -194,9 +208,13 @@ def _told(row: Row, keys: Sequence[str]) -> dict[str, Any]:
 
 def _told_gain(gain: Gain) -> dict[str, Any]:
     return {
-        "over": gain.reference, "difference": gain.difference, "ci95": list(gain.interval), "p": gain.p,
-        "p_holm": gain.p_holm, "real": gain.real,
-    }  # fmt: skip
+        "over": gain.reference,
+        "difference": gain.difference,
+        "ci95": list(gain.interval),
+        "p": gain.p,
+        "p_holm": gain.p_holm,
+        "real": gain.real,
+    }
 
 
 def _write(path: Path, content: str) -> None:

@@ -1,0 +1,94 @@
+"""A Ray session for one command: a local one of its own, or a running cluster."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from s2m_ray.config.resources import ResourceConfig
+from s2m_ray.errors import ConfigError
+
+# Before Ray is imported: quiet, no usage reports, and training reports that are read at once (by default Ray Train
+# looks every 2 s, and each report waits for it).
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+# A thread of Ray Data that outlives an interrupted run must not connect to whatever other Ray it finds, and hang.
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+# Nobody reads metrics of a session that lives for one command; without them Ray is up a second sooner (measured).
+os.environ.setdefault("RAY_enable_metrics_collection", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the box of the new one is not silenced by verbosity
+
+
+@contextmanager
+def ray_session(resources: ResourceConfig) -> Iterator[None]:
+    """Connect to Ray, or start it, and leave it as it was found: a session inside a session is the outer one."""
+    if ray.is_initialized():
+        yield
+        return
+    _connect(resources.address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        _init(address)
+    finally:
+        # Ray puts a handler of its own there, which exits with code 15; the caller's knows that the work can resume
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _init(address: str) -> None:
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address == "local":
+        # Logical CPUs: Ray Data's own tasks and the controller of Ray Train want one each beside the workers; with
+        # fewer than 4 they wait for each other for ever (measured on 2).
+        cores = max(4, os.cpu_count() or 1)
+        with _without_stderr():
+            ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
+        return
+    try:
+        if address != "auto":  # Ray itself would try for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), timeout=10).close()
+        with _without_stderr():
+            ray.init(address=address, **quiet)
+    except (OSError, ValueError) as error:  # OSError: no such host, refused, timed out
+        raise ConfigError(
+            f"resources.address={address}: no Ray cluster answers there: {str(error).splitlines()[0]}"
+        ) from None
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Drop what Ray's C++ code says on stderr while it starts ("Set ray log level ..."); errors are raised anyway."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def beside_driver(cls: type) -> Any:
+    """An actor on the driver's own machine, for what may be lost with the driver alone; it takes no CPU."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(cls).remote()

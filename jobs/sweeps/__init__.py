@@ -1,0 +1,5 @@
+"""Ray Tune: packs of trials, or one configuration with all its seeds."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["configurations", "inbox", "packs", "room"])

@@ -1,0 +1,56 @@
+"""Pass the progress of packs from the workers of a sweep to its driver."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from s2m_ray.config.tuning import TuneConfig
+from s2m_ray.errors import S2MError
+from s2m_ray.tuning.trials import Trial
+
+Pack = tuple[Trial, ...]
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many packs run at a time, and with what."""
+
+    concurrent: int
+    workers: int  # of a pack
+    bundle: dict[str, float]  # resources of a worker
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the workers of a sweep need to know."""
+
+    cfg: TuneConfig
+    packs: tuple[Pack, ...]
+    room: Room
+    inbox: Any
+
+
+class Inbox:
+    """Actor that holds how far each pack is, and an error that ends them all."""
+
+    def __init__(self) -> None:
+        self._state: dict[int, tuple[int, int]] = {}
+        self._parts: dict[tuple[int, int], tuple[int, int]] = {}
+        self._error: S2MError | None = None
+        self._steps = 0
+
+    def put(self, pack: int, part: int, epochs: int, ended: int) -> None:
+        """A part of a pack has done so many trial-epochs and trials."""
+        self._parts[pack, part] = (epochs, ended)
+        self._steps += 1
+
+    def fail(self, error: S2MError) -> None:
+        """The user's error."""
+        self._error = error
+
+    def read(self) -> tuple[int, dict[int, tuple[int, int]], S2MError | None]:
+        """Steps so far, trial-epochs and ended trials of each pack, the error."""
+        packs: dict[int, tuple[int, int]] = {}
+        for (pack, _), (epochs, ended) in self._parts.items():
+            before = packs.get(pack, (0, 0))
+            packs[pack] = (before[0] + epochs, before[1] + ended)
+        return self._steps, packs, self._error

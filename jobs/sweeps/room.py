@@ -1,0 +1,33 @@
+"""Plan how many packs of a sweep fit a cluster at a time."""
+
+import os
+
+from jobs.spread.workers import places
+from jobs.sweeps.inbox import Room
+from s2m_ray.config.resources import ResourceConfig
+from s2m_ray.config.tuning import SweepConfig
+from s2m_ray.errors import ConfigError
+
+
+def plan_room(resources: ResourceConfig, sweep: SweepConfig, *, at_most: int) -> Room:
+    """How many packs to run at a time, of those that there are.
+
+    All workers of a pack are placed at once or not at all, each of them on one machine, so whatever fits here can
+    never wait for itself.
+
+    Raises:
+        ConfigError: what is asked for does not fit the machines that there are; the arithmetic says why.
+    """
+    workers, cpus, gpus = max(1, resources.workers), resources.cpus, resources.gpus
+    room, machines = places(resources)
+    asked = max(1, sweep.concurrent)
+    if room < asked * workers:
+        raise ConfigError(
+            f"sweep.concurrent={sweep.concurrent}, resources.workers={resources.workers}: {asked} packs x {workers} "
+            f"workers = {asked * workers} workers of {cpus:g} CPUs each, but {machines}; ask for less of either"
+        )
+    fits = room // workers
+    if resources.address == "local":  # Ray is told of more CPUs than there are: see `jobs.spread.session`
+        fits = max(1, min(fits, int((os.cpu_count() or 1) // (workers * cpus))))
+    bundle = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+    return Room(max(1, min(sweep.concurrent or fits, at_most)), workers, bundle)

@@ -1,0 +1,125 @@
+"""Settings of every job: frozen dataclasses, checked when they are made.
+
+One TOML file a job (``--config``), single keys by ``--set a.b=c``, and the command's own options above both.
+Only ``[resources]`` may change the speed of a job without changing its numbers.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from s2m_ray.errors import ConfigError
+from s2m_ray.files.addresses import masked
+from s2m_ray.files.place import Remote, place
+
+T = TypeVar("T")
+
+
+def load(cls: type[T], file: Path | None = None, settings: Sequence[str] = (), **options: object) -> T:
+    """Build ``cls`` from a TOML file, ``a.b=c`` settings and options, the later above the earlier.
+
+    Args:
+        options: Values of the command line; None means "not given"; a key ``a__b`` reaches into a table.
+
+    Raises:
+        ConfigError: unknown key (with the nearest known one), wrong type or a value out of range.
+    """
+    values = read_toml(file) if file is not None else {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: expected key=value, such as loss.margin=0.2")
+        _put(values, key.strip().split("."), _toml_value(text))
+    for key, value in options.items():
+        if value is not None:
+            _put(values, key.split("__"), value)
+    return from_values(cls, values, str(file) if file else "configuration")
+
+
+def from_values(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Build ``cls`` from the values of a table.
+
+    Raises:
+        ConfigError: unknown key (with the nearest known one), wrong type or a value out of range.
+    """
+    _refuse_unknown(cls, values, where, "")
+    types = get_type_hints(cls)
+    # as a Path, s3://bucket would lose a slash
+    uris = {
+        key: place(value)
+        for key, value in values.items()
+        if isinstance(value, str) and Remote in get_args(types[key])
+    }
+    return _build(cls, {**values, **uris})
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """A TOML file's content.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return tomllib.loads(file.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such configuration file") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from None
+
+
+def _put(values: dict[str, Any], path: list[str], value: object) -> None:
+    for part in path[:-1]:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{'.'.join(path)}: '{part}' is a value, not a table")
+    values[path[-1]] = value
+
+
+def _toml_value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _refuse_unknown(cls: type, values: Mapping[str, Any], where: str, prefix: str) -> None:
+    types = get_type_hints(cls)
+    for key, value in values.items():
+        if key not in types:
+            near = difflib.get_close_matches(key, types, n=1)
+            known = f"did you mean '{prefix}{near[0]}'?" if near else f"expected one of {', '.join(types)}"
+            raise ConfigError(f"{where}: unknown key '{prefix}{key}'; {known}")
+        if is_dataclass(types[key]) and isinstance(value, Mapping):
+            _refuse_unknown(types[key], value, where, f"{prefix}{key}.")
+
+
+def _build(cls: type[T], values: Mapping[str, Any]) -> T:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise ConfigError(f"{key}: missing; it has no default") from None
+        raise ConfigError(masked(f"{key}={first['input']!r}: {first['msg']}")) from None
+
+
+def to_dict(config: object) -> dict[str, Any]:
+    """A config as plain JSON values."""
+    assert is_dataclass(config)
+    return {f.name: _plain(getattr(config, f.name)) for f in fields(config)}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (Path, Remote)):
+        return str(value)
+    if is_dataclass(value):
+        return to_dict(value)
+    return list(value) if isinstance(value, tuple) else value

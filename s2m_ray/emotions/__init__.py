@@ -1,0 +1,5 @@
+"""Emotions: labels, the valence-arousal plane, and maps from one set of labels to another."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["items", "labels", "maps", "plane", "words"])

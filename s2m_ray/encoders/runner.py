@@ -1,0 +1,134 @@
+"""Torch networks as encoders: equal lengths together, nothing padded, so that nobody's vector depends on others."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from s2m_ray.encoders.spec import Execution
+from s2m_ray.errors import ConfigError
+
+LEAST_COSINE = 0.99  # of a bfloat16 vector and float32's; measured in every family: 0.9998 or more
+VERSION = 1  # raise it whenever this file changes a vector: stores of different spaces are never mixed
+
+
+class Runner:
+    """Runs a network on rows of unequal lengths, those of one length together and none of them padded.
+
+    torch's kernels may give other bits for other batch sizes (measured: up to 7e-7 in six of ten families), and for
+    other numbers of threads (measured: wav2vec2, two in place of one, 8e-7). So with a budget of one row on the CPU
+    a vector depends on its row alone, bit for bit at one number of threads. On CUDA TF32 is off and kernels are
+    deterministic; other batch sizes move a vector by rounding.
+
+    Args:
+        network: Is put in eval mode and moved to the device.
+        execution: ``dtype`` bfloat16 is autocast: weights stay float32, matrix products are bfloat16. One length
+            can be compiled, that of whole segments, which most rows of a music library have: a graph for each length
+            would cost half a minute each time, and which rows run compiled must not depend on what came before
+            them.
+        compile_length: Rows of this length run compiled.
+
+    Raises:
+        ConfigError: CUDA is asked for and not there.
+    """
+
+    def __init__(self, network: nn.Module, execution: Execution, compile_length: int | None = None) -> None:
+        cuda = torch.cuda.is_available()
+        if execution.device == "cuda" and not cuda:
+            raise ConfigError(
+                "device=cuda: torch sees no CUDA device here, expected cpu or auto (of a job: gpus_per_worker=0); is "
+                "the driver older than torch's CUDA?"
+            )
+        self.device = "cuda" if cuda and execution.device != "cpu" else "cpu"
+        self.dtype = execution.dtype
+        self.network = network.eval().to(self.device)
+        compiled = torch.compile(self.network) if compile_length else self.network
+        self._compiled = cast(Callable[[Tensor], Tensor], compiled)
+        self._compile_length = compile_length
+        self._trusted = self.dtype == "float32"
+
+    def __call__(self, rows: Sequence[Tensor], budget: int, at_least: int = 1) -> Float[ndarray, "rows dim"]:
+        """One float32 vector a row, in the order of ``rows`` (at least one).
+
+        Args:
+            budget: Sum of the lengths in one forward pass.
+            at_least: So many rows always fit.
+        """
+        lengths = defaultdict(list)
+        for index, row in enumerate(rows):
+            lengths[len(row)].append(index)
+        found: dict[int, Tensor] = {}
+        for length, indices in lengths.items():
+            together = max(at_least, budget // length)
+            for start in range(0, len(indices), together):
+                chosen = indices[start : start + together]
+                batch = torch.stack([rows[index] for index in chosen])
+                found |= zip(chosen, self.forward(batch).cpu(), strict=True)
+        return torch.stack([found[index] for index in range(len(rows))]).numpy()
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Vectors of rows of one length, float32; a batch that does not fit into the GPU's memory is halved.
+
+        Raises:
+            ConfigError: a single row does not fit, or bfloat16 gives wrong vectors on this device.
+        """
+        if not self._trusted:
+            self._trusted = True
+            self._compare(batch[:1])
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(torch.inference_mode())
+                if self.dtype == "bfloat16":
+                    stack.enter_context(torch.autocast(self.device, torch.bfloat16))
+                if self.device == "cuda":
+                    flags = {"enabled": True, "deterministic": True, "allow_tf32": False}
+                    stack.enter_context(torch.backends.cudnn.flags(**flags))
+                run = self._compiled if batch.shape[1] == self._compile_length else self.network
+                return cast(Tensor, run(batch.to(self.device))).float()
+        except torch.OutOfMemoryError:
+            pass  # the retry stands outside, where the error no longer holds the tensors of the failed pass
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+        if len(batch) == 1:
+            raise ConfigError(
+                f"one row of {batch.shape[1]} values does not fit into the memory of the device; make segments "
+                "shorter (--set audio.segment_s=5), or use fewer workers a device"
+            )
+        half = len(batch) // 2
+        return torch.cat([self.forward(batch[:half]), self.forward(batch[half:])])
+
+    def _compare(self, row: Tensor) -> None:
+        """The first vector in bfloat16 with float32's: a kernel may be wrong, and nobody would see it.
+
+        Measured: convolutions of 8 channels a group on CPUs with AMX, torch 2.11 (oneDNN 3.10), cosine 0.09.
+        """
+        with torch.inference_mode():
+            exact = self.network(row.to(self.device)).float()
+        cosine = functional.cosine_similarity(self.forward(row), exact).item()
+        if exact.isfinite().all() and not cosine >= LEAST_COSINE:  # a vector of NaN is rejected with its item
+            raise ConfigError(
+                f"dtype=bfloat16: the first vector has cosine {cosine:.3f} to float32's, expected at least "
+                f"{LEAST_COSINE}; a kernel of this device is wrong for this network, use dtype=float32"
+            )
+
+
+def computes_bfloat16() -> bool:
+    """Whether the CPU has instructions for bfloat16; without them it is up to 20 times slower than float32."""
+    return any(found for name, found in torch.cpu.get_capabilities().items() if "bf16" in name)
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """SHA-256 over names, types, shapes and bytes of all parameters and persistent buffers, in order of the names."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
+        # as bytes, because numpy has no bfloat16
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()

@@ -1,0 +1,101 @@
+"""What counts as a good answer: binary by mapped emotion, graded by valence-arousal similarity.
+
+Neither needs a matrix of queries and gallery: binary relevance depends on the emotion, and gains on the point of the
+valence-arousal plane, of which a gallery has few, or which a k-d tree searches.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+from scipy.spatial import KDTree
+
+from s2m_ray.emotions.items import emotion_codes, item_coordinates
+from s2m_ray.emotions.plane import similarity
+from s2m_ray.stores.gallery import Gallery
+from s2m_ray.stores.store import Store
+
+PAIRS = 1 << 22  # gains computed at once
+
+
+def gain(a: Float[ndarray, "*#pairs 2"], b: Float[ndarray, "*#pairs 2"]) -> Float[ndarray, "*pairs"]:
+    """Valence-arousal similarity of pairs, cut at 0: with labels of the paper's table it never reaches 0."""
+    return np.asarray((1.0 - np.linalg.norm(a - b, axis=-1)).clip(min=0.0))
+
+
+@dataclass(frozen=True)
+class Qrels:
+    """Relevance of every gallery item for every query, without their product."""
+
+    emotions: list[str]  # of the gallery
+    codes: Int[ndarray, " gallery"]  # each item's emotion
+    targets: Int[ndarray, " queries"]  # the emotion that each query's maps to
+    query_points: Float[ndarray, "queries 2"]
+    points: Float[ndarray, "points 2"]  # the distinct ones of the gallery
+    point_of: Int[ndarray, " gallery"]
+    counts: Int[ndarray, " points"]  # how many items stand there
+
+    @classmethod
+    def of(
+        cls, queries: Store, gallery: Store | Gallery, label_map: Mapping[str, str], *, own: bool = True
+    ) -> "Qrels":
+        """Relevance of labelled items.
+
+        Args:
+            label_map: Emotion of a query -> emotion of the gallery.
+            own: Coordinates of the items themselves count before those of their emotions.
+        """
+        names, codes = emotion_codes(gallery.items)
+        query_names, query_codes = emotion_codes(queries.items)
+        targets = np.array([names.index(label_map[name]) for name in query_names])[query_codes]
+        points, point_of, counts = np.unique(
+            item_coordinates(gallery.items, own=own) @ np.array([1, 1j]), return_inverse=True, return_counts=True
+        )  # as complex numbers: sorting rows takes ten times as long
+        plane = np.stack([points.real, points.imag], axis=1)
+        query_points = item_coordinates(queries.items, own=own)
+        return cls(names, codes, targets, query_points, plane, point_of.reshape(-1), counts)
+
+    @property
+    def relevant(self) -> Int[ndarray, " queries"]:
+        """How many items are relevant to each query."""
+        return np.bincount(self.codes, minlength=len(self.emotions))[self.targets]
+
+    def emotion_points(self) -> Float[ndarray, "emotions 2"]:
+        """Where each emotion's items stand, with ``own=False`` all of them on one point."""
+        found = np.zeros((len(self.emotions), 2))
+        found[self.codes] = self.points[self.point_of]
+        return found
+
+    def hits(self, rows: Int[ndarray, "queries ranks"]) -> Bool[ndarray, "queries ranks"]:
+        """Whether the gallery's rows (-1: none) have the emotion that each query's maps to."""
+        return np.asarray((self.codes[rows] == self.targets[:, None]) & (rows >= 0))
+
+    def gains(self, rows: Int[ndarray, "queries ranks"]) -> Float[ndarray, "queries ranks"]:
+        """Graded relevance of the gallery's rows (-1: none)."""
+        return np.where(rows >= 0, gain(self.query_points[:, None], self.points[self.point_of[rows]]), 0.0)
+
+    def ideal(self, k: int) -> Float[ndarray, "queries ranks"]:
+        """The ``k`` highest gains of each query in the whole gallery, falling."""
+        distinct, of_query = np.unique(self.query_points, axis=0, return_inverse=True)
+        nearest = min(k, len(self.points))
+        _, found = KDTree(self.points).query(distinct, k=nearest)
+        found = found.reshape(len(distinct), nearest)
+        gains = gain(distinct[:, None], self.points[found])
+        order = np.argsort(-gains, axis=1, kind="stable")
+        gains, found = np.take_along_axis(gains, order, axis=1), np.take_along_axis(found, order, axis=1)
+        k = min(k, len(self.codes))
+        rows = [np.repeat(g, np.minimum(self.counts[f], k))[:k] for g, f in zip(gains, found, strict=True)]
+        return np.stack(rows)[of_query.reshape(-1)]
+
+    def mean_gain(self) -> Float[ndarray, " queries"]:
+        """Each query's gain, averaged over the gallery."""
+        distinct, of_query = np.unique(self.query_points, axis=0, return_inverse=True)
+        step = max(1, PAIRS // len(self.points))
+        totals = np.zeros(len(distinct))
+        for i in range(0, len(distinct), step):
+            for j in range(0, len(self.points), PAIRS):
+                here = similarity(distinct[i : i + step], self.points[j : j + PAIRS]).clip(min=0.0)
+                totals[i : i + step] += here @ self.counts[j : j + PAIRS]
+        return (totals / len(self.codes))[of_query.reshape(-1)]

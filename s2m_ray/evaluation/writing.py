@@ -1,0 +1,147 @@
+"""What an evaluation leaves beside its header: ``run.parquet``, ``items.parquet``, ``per_query.parquet``."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from s2m_ray.evaluation.relevance import Qrels
+from s2m_ray.files.tables import write_table
+from s2m_ray.seeds import rng
+from s2m_ray.stores.gallery import Gallery
+from s2m_ray.stores.store import Store
+
+SAMPLE = 10_000  # music items whose vectors are kept, drawn at random: the report's map shows 600
+PIECE = 1 << 16  # items as Python values at a time
+DETAILS = {
+    "item_id": pa.string(),
+    "modality": pa.string(),
+    "uri": pa.string(),
+    "corpus": pa.string(),
+    "emotion": pa.string(),
+    "speaker": pa.string(),
+    "text": pa.string(),
+    "start_s": pa.float64(),
+    "end_s": pa.float64(),
+}
+
+
+def sampled(rows: int) -> Int[ndarray, " sample"]:
+    """Rows of the gallery whose vectors are kept: all of a small one, else ``SAMPLE`` of them; rising."""
+    if rows <= SAMPLE:
+        return np.arange(rows)
+    return np.sort(rng(0, "items").choice(rows, SAMPLE, replace=False))
+
+
+def items_digest(items: pa.Table, points: Float[ndarray, "items 2"]) -> str:
+    """SHA-256 of all that relevance follows from: ids, emotions and coordinates, in the order of the ids.
+
+    Equal digests mean the same queries or the same gallery, whatever its size and in whatever order it is stored.
+
+    Args:
+        points: Valence and arousal of each item, as they were used.
+    """
+    found = hashlib.sha256()
+    columns = [items[name].cast(pa.string()) for name in ("item_id", "emotion")]
+    order = pc.sort_indices(columns[0])
+    for start in range(0, len(order), PIECE):
+        rows = order.slice(start, PIECE)
+        pairs = zip(*(column.take(rows).to_pylist() for column in columns), strict=True)
+        # with lengths: else "ab", "c" would be "a", "bc"
+        text = "".join(f"{len(item_id)} {item_id}{len(emotion)} {emotion}" for item_id, emotion in pairs)
+        found.update(text.encode())
+    found.update(np.ascontiguousarray(points[order.to_numpy()], dtype="<f8").tobytes())
+    return found.hexdigest()
+
+
+def write_run(
+    out: Path,
+    queries: Store,
+    gallery: Gallery,
+    qrels: Qrels,
+    seeds: tuple[int, ...],
+    rows: Int[ndarray, "seeds queries ranks"],
+    scores: Float[ndarray, "seeds queries ranks"],
+) -> None:
+    """The first ranks of each query, as a TREC run has them, with their relevance.
+
+    Args:
+        rows: Of the gallery; -1 where it has no more items.
+    """
+    tables = []
+    top = min(rows.shape[2], gallery.items.num_rows)
+    query_ids = queries.items["item_id"].cast(pa.string()).combine_chunks()
+    item_ids = gallery.items["item_id"].cast(pa.string()).combine_chunks()
+    for seed, found, score in zip(seeds, rows[:, :, :top], scores[:, :, :top], strict=True):
+        columns = {
+            "seed": pa.array(np.full(found.size, seed), pa.int32()),
+            "query_id": query_ids.take(pa.array(np.repeat(np.arange(len(found)), top))),
+            "rank": pa.array(np.tile(np.arange(1, top + 1), len(found)), pa.int32()),
+            "item_id": item_ids.take(pa.array(found.ravel())),
+            "score": score.ravel(),
+            "relevance": qrels.gains(found).astype(np.float32).ravel(),
+            "hit": qrels.hits(found).ravel(),
+        }
+        tables.append(pa.table(columns))
+    write_table(pa.concat_tables(tables), out / "run.parquet")
+
+
+def write_items(
+    out: Path,
+    queries: Store,
+    gallery: Gallery,
+    vectors: Float[ndarray, "queries dim"],
+    retrieved: Int[ndarray, "queries ranks"],
+    sample: Int[ndarray, " sample"],
+    sample_vectors: Float[ndarray, "sample dim"],
+) -> dict[str, int]:
+    """Queries, retrieved music, and the sample of music, which alone has vectors (all of a small gallery).
+
+    Returns:
+        How many music items were written, and how many of them with vectors.
+    """
+    rows = np.union1d(np.unique(retrieved[retrieved >= 0]), sample)
+    music = np.zeros((len(rows), vectors.shape[1]), dtype=np.float32)
+    has_vector = np.isin(rows, sample)
+    music[has_vector] = sample_vectors
+    tables = [
+        _details(queries.items, "speech", vectors, np.ones(len(vectors), dtype=bool)),
+        _details(gallery.items.take(pa.array(rows)), "music", music, has_vector),
+    ]
+    write_table(pa.concat_tables(tables), out / "items.parquet")
+    return {"music": len(rows), "music_with_vectors": len(sample)}
+
+
+def write_per_query(
+    out: Path, queries: Store, seeds: tuple[int, ...], values: Mapping[str, Float[ndarray, "seeds queries"]]
+) -> None:
+    """The value of each metric for each query and seed."""
+    count = len(queries.vectors)
+    columns: dict[str, Any] = {
+        "seed": pa.array(np.repeat(seeds, count), pa.int32()),
+        "query_id": np.tile(queries.column("item_id"), len(seeds)),
+        "emotion": np.tile(queries.column("emotion"), len(seeds)),
+        "speaker": pa.array(queries.column("speaker") * len(seeds), pa.string()),
+    }
+    columns |= {name: value.ravel() for name, value in values.items()}
+    write_table(pa.table(columns), out / "per_query.parquet")
+
+
+def _details(items: pa.Table, modality: str, vectors: ndarray, has_vector: ndarray) -> pa.Table:
+    arrays = {}
+    for name, kind in DETAILS.items():
+        if name == "modality":
+            arrays[name] = pa.array([modality] * items.num_rows, kind)
+        elif name in items.column_names:
+            arrays[name] = items[name].cast(kind)
+        else:
+            arrays[name] = pa.nulls(items.num_rows, kind)
+    flat, mask = np.ascontiguousarray(vectors, dtype=np.float32).ravel(), pa.array(~has_vector)
+    arrays["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), vectors.shape[1], mask=mask)
+    return pa.table(arrays)

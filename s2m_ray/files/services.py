@@ -1,0 +1,61 @@
+"""Connect to S3 and Google Cloud Storage with time-outs and few retries."""
+
+import os
+import re
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from pyarrow.fs import FileSystem
+
+from s2m_ray.files.addresses import masked
+
+S3_OPTIONS = ("region", "scheme", "endpoint_override", "tls_ca_file_path")  # of the query of a URI
+CONNECT_S = 5.0  # to a service that is there
+ATTEMPTS = 3  # AWS's own number
+GCS_RETRY_S = 30  # Arrow's is 15 minutes
+REFUSED = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|CREDENTIAL|TOKEN|UNAUTH|FORBIDDEN", re.IGNORECASE)
+
+
+@lru_cache(maxsize=64)
+def filesystem(scheme: str, netloc: str, query: str) -> Any:
+    if scheme == "s3":
+        return _s3(netloc, dict(parse_qsl(query)))
+    if "retry_limit_seconds=" not in query:
+        query = f"{query}&retry_limit_seconds={GCS_RETRY_S}".removeprefix("&")
+    return FileSystem.from_uri(f"{scheme}://{netloc}/{'?' if query else ''}{query}")[0]
+
+
+def _s3(netloc: str, options: dict[str, str]) -> Any:
+    """Not ``from_uri``, which takes neither time-outs nor retries: a service that is not there would take a minute.
+
+    Credentials that the URI does not give come from the environment, AWS's own files or the machine's role.
+    """
+    from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem, resolve_s3_region  # not in every build
+
+    unknown = sorted(set(options) - set(S3_OPTIONS))
+    if unknown:
+        raise ValueError(f"unknown option '{unknown[0]}', expected one of {', '.join(S3_OPTIONS)}")
+    user, _, bucket = netloc.rpartition("@")
+    key, _, secret = user.partition(":")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")  # the AWS tools' names
+    if endpoint:
+        options = {"endpoint_override": endpoint, "scheme": endpoint.partition("://")[0], **options}
+    if "region" not in options and not any(map(os.environ.get, ("AWS_REGION", "AWS_DEFAULT_REGION"))):
+        options["region"] = "us-east-1" if "endpoint_override" in options else resolve_s3_region(bucket)
+    # delayed: what is small goes up in one request instead of three
+    return S3FileSystem(
+        access_key=unquote(key) or None,
+        secret_key=unquote(secret) or None,
+        connect_timeout=CONNECT_S,
+        allow_delayed_open=True,
+        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        **options,
+    )
+
+
+def reason_of(error: Exception) -> str:
+    text = masked(str(error).partition("\n")[0]).partition(" (Request ID")[0]
+    text = text[text.find("AWS Error") :] if "AWS Error" in text else text
+    refused = "; are there credentials, and the right ones (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)?"
+    return text.rstrip(".") + (refused if REFUSED.search(text) else "")

@@ -1,0 +1,5 @@
+"""Training of the joint space: vectors in, checkpoint out."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["fit", "inputs", "resume", "snapshot"])

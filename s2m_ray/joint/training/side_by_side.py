@@ -1,0 +1,164 @@
+"""Seeds that are trained side by side: model, optimiser and early stopping; those that stopped are taken out."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from s2m_ray.config.training import FitConfig
+from s2m_ray.joint.heads import JointModel
+from s2m_ray.joint.training.optimiser import SeedwiseAdamW
+from s2m_ray.joint.training.snapshot import Snapshot
+
+
+class EarlyStop:
+    """Keeps each seed's best state; a seed stops after ``patience`` epochs without a better valid loss.
+
+    The epochs count one after the other and only behind the warm-up, during which the loss may well stand still;
+    with ``cumulative`` they count in total and from the first epoch.
+    """
+
+    def __init__(
+        self, net: JointModel, seeds: int, *, patience: int, warmup_epochs: int, cumulative: bool = False
+    ) -> None:
+        self._net, self._patience, self._warmup, self._cumulative = net, patience, warmup_epochs, cumulative
+        self._best = torch.full((seeds,), math.inf)
+        self._waited = torch.zeros(seeds, dtype=torch.long)
+        self._best_epoch = torch.zeros(seeds, dtype=torch.long)
+        self._running = torch.ones(seeds, dtype=torch.bool)
+        self._state = {name: value.clone() for name, value in net.seedwise_state().items()}
+
+    @property
+    def best_epoch(self) -> list[int]:
+        """Of each seed."""
+        return self._best_epoch.tolist()
+
+    @property
+    def running(self) -> list[bool]:
+        """Whether each seed goes on."""
+        return self._running.tolist()
+
+    def after(self, epoch: int, valid_loss: Float[Tensor, " seeds"]) -> bool:
+        """Note an epoch; True when every seed has stopped."""
+        better = (valid_loss < self._best) & self._running
+        self._best = torch.where(better, valid_loss, self._best)
+        if self._cumulative:
+            self._waited += ~better
+        else:
+            self._waited = torch.where(better, 0, self._waited + (epoch >= self._warmup))
+        self._best_epoch[better] = epoch
+        places = better.nonzero().flatten().tolist()
+        for name, value in self._net.seedwise_state().items():
+            for place in places:  # an index of all of them would be gathered first: a second copy
+                self._state[name][place].copy_(value[place])
+        self._running &= self._waited < self._patience
+        return not self._running.any()
+
+    def end(self, which: Bool[Tensor, " seeds"]) -> None:
+        """Stop some seeds, whatever their loss."""
+        self._running &= ~which
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that it knows, each tensor ``[seeds, ...]``."""
+        counts = {
+            "best": self._best,
+            "waited": self._waited,
+            "best_epoch": self._best_epoch,
+            "running": self._running,
+        }
+        return counts | {f"state.{name}": value for name, value in self._state.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what :meth:`state` gave."""
+        self._best, self._waited = state["best"].clone(), state["waited"].clone()
+        self._best_epoch, self._running = state["best_epoch"].clone(), state["running"].clone()
+        for name, value in self._state.items():
+            value.copy_(state[f"state.{name}"])
+
+
+class Group:
+    """What training moves. A place is the number of a seed among all; ``running`` are the places that go on.
+
+    No operation mixes the seeds, so taking some out leaves the numbers of the others as they are, and saves their
+    time.
+    """
+
+    def __init__(self, net: JointModel, settings: Sequence[FitConfig], *, cumulative: bool) -> None:
+        """Take the model of all seeds and the optimisation settings of each."""
+        self._whole, self._settings, self._cumulative = net, tuple(settings), cumulative
+        self.net = net
+        self.running = list(range(len(settings)))
+        self._record: dict[str, Tensor] = {}  # of all seeds, the stopped ones as they were when they were taken out
+        self._build()
+
+    @property
+    def best_epoch(self) -> list[int]:
+        """Of all seeds."""
+        return self._all_of("stop", self.stop.state)["stop.best_epoch"].tolist()
+
+    def stopped(self) -> list[int]:
+        """Places that do not go on and are still here."""
+        return [place for place, runs in zip(self.running, self.stop.running, strict=True) if not runs]
+
+    def take_out(self) -> None:
+        """Go on with those that run, of which there must be some."""
+        if not self.stopped():
+            return
+        self._record = self.state()
+        self.running = [place for place, runs in zip(self.running, self.stop.running, strict=True) if runs]
+        self.net = self._whole.take(self.running)
+        self._build()
+        self._load({name: value[self.running] for name, value in self._record.items()})
+
+    def state(self) -> dict[str, Tensor]:
+        """All that training knows of all seeds, each tensor ``[seeds, ...]``; it changes with the next step."""
+        return (
+            self._all_of("net", self.net.seedwise_state)
+            | self._all_of("optimiser", self.optimiser.state)
+            | self._all_of("stop", self.stop.state)
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Stand where the snapshot was taken."""
+        self._load(snapshot.tensors)
+        if any(self.stop.running):
+            self.take_out()
+
+    def best(self, places: Sequence[int]) -> JointModel:
+        """The model of some seeds, each at its best valid loss."""
+        chosen = list(places)
+        state = self._all_of("stop", self.stop.state)
+        best = {n.removeprefix("stop.state."): v[chosen] for n, v in state.items() if n.startswith("stop.state.")}
+        model = self._whole.take(chosen)
+        model.load_state_dict(best, strict=False)
+        return model
+
+    def _all_of(self, part: str, state: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """A part of the state: what is here, put into the record of what was taken out."""
+        here = {f"{part}.{name}": value for name, value in state().items()}
+        if not self._record:
+            return here
+        for name, value in here.items():
+            self._record[name][self.running] = value
+        return {name: self._record[name] for name in here}
+
+    def _build(self) -> None:
+        settings = [self._settings[place] for place in self.running]
+        self.optimiser = SeedwiseAdamW(self.net, settings)
+        self.stop = EarlyStop(
+            self.net,
+            len(settings),
+            patience=settings[0].patience,
+            warmup_epochs=settings[0].warmup_epochs,
+            cumulative=self._cumulative,
+        )
+
+    def _load(self, tensors: Mapping[str, Tensor]) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
+
+        self.net.load_state_dict(part("net."), strict=False)
+        self.optimiser.restore(part("optimiser."))
+        self.stop.restore(part("stop."))

@@ -1,0 +1,7 @@
+"""Manifests: the table of all items of a job, and the checks of its rows."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, ["checks", "formats", "leaks", "probe", "schema", "summary", "survey"]
+)

@@ -1,0 +1,113 @@
+"""What of an environment may travel, and what must not be read in a log."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import TextIO
+from urllib.parse import parse_qsl
+
+from s2m_ray.errors import ConfigError
+from s2m_ray.files.addresses import masked
+from s2m_ray.files.services import S3_OPTIONS
+
+# Of a variable's name; its value is a secret
+SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL|AUTH|COOKIE|SESSION_ID|PRIVATE|SIGNATURE", re.IGNORECASE)
+# What changes where a job finds things, and is no secret. All else stays on this machine.
+ALLOWED = re.compile(
+    r"AWS_REGION|AWS_DEFAULT_REGION|AWS_ENDPOINT_URL(_S3)?|AWS_EC2_METADATA_DISABLED|GOOGLE_CLOUD_PROJECT|HF_HOME"
+    r"|HF_HUB_OFFLINE|HF_ENDPOINT|TRANSFORMERS_OFFLINE|TORCH_HOME|OMP_NUM_THREADS|OMP_WAIT_POLICY|NCCL_[A-Z0-9_]+"
+    r"|CUBLAS_WORKSPACE_CONFIG|PYTORCH_CUDA_ALLOC_CONF|TZ|LANG|LC_ALL"
+)
+MARK = "\x1e"  # before a line of a job's log that the command wrote to stdout; "record separator"
+URI = re.compile(r"[\w+.-]+://(?P<user>[^/@\s]*@|[^/@:\s]+:[^@\s]+@)?")  # keys may have slashes that are not escaped
+SHORTEST = 6  # shorter values would hide ordinary words of a log
+
+
+def chosen(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """The named variables. They stand in the job's metadata, which everybody with access to the cluster can read.
+
+    Raises:
+        ConfigError: a name is not on the list, is not set, or its value has a user and password.
+    """
+    found = {}
+    for name in names:
+        if not ALLOWED.fullmatch(name):
+            what = "looks like a secret" if SECRET.search(name) else "is not one that a job needs"
+            raise ConfigError(
+                f"--env {name}: {what}; a job's environment can be read by everybody on the cluster, so credentials "
+                "belong to the nodes (a role, a Kubernetes secret), and other settings into the command"
+            )
+        if name not in environment:
+            raise ConfigError(f"--env {name}: not set here")
+        refuse_secrets(environment[name], f"--env {name}")
+        found[name] = environment[name]
+    return found
+
+
+def refuse_secrets(text: str, where: str) -> None:
+    """Refuse a URI with credentials, where others can read it.
+
+    Raises:
+        ConfigError: the URI has a user, or an option of its query that is no ordinary one.
+    """
+    found = URI.search(text)
+    if not found:
+        return
+    query = parse_qsl(text.partition("?")[2])
+    unknown = [key for key, _ in query if key not in S3_OPTIONS and key != "retry_limit_seconds"]
+    if found["user"] or unknown:
+        what = f"option '{unknown[0]}'" if unknown else "a user"
+        raise ConfigError(
+            f"{where}: {masked(text)} was given with {what}; commands can be read by everybody on the cluster, so "
+            "credentials belong to the nodes: a role, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in their "
+            "environment"
+        )
+
+
+def hider(environment: Mapping[str, str]) -> Callable[[str], str]:
+    """Function that puts a secret variable's name in the place of its value, and takes credentials out of URIs."""
+    secrets = {
+        value: name
+        for name, value in environment.items()
+        if SECRET.search(name)
+        and len(value) >= SHORTEST
+        and not os.path.isabs(value)  # noqa: PTH117 - a string
+        and not value.isdigit()
+        and not name.startswith("RAY_JOB_")
+        and value not in ("token", "disabled")
+    }
+    pattern = re.compile("|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))) if secrets else None
+
+    def hide(text: str) -> str:
+        text = masked(text) if "://" in text and ("@" in text or "?" in text) else text
+        return pattern.sub(lambda found: f"<{secrets[found[0]]}>", text) if pattern else text
+
+    return hide
+
+
+class Redacted:
+    """A text stream that says every line through ``hide`` first, with ``mark`` before it."""
+
+    def __init__(self, stream: TextIO, hide: Callable[[str], str], mark: str = "") -> None:
+        self._stream, self._hide, self._mark = stream, hide, mark
+        self._kept = ""
+
+    def write(self, text: str) -> int:
+        """Write the lines that are whole; the rest waits."""
+        *lines, self._kept = (self._kept + text).split("\n")
+        for line in lines:
+            self._stream.write(f"{self._mark}{self._hide(line)}\n")
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what is whole."""
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Write what waits."""
+        if self._kept:
+            self.write("\n")
+        self._stream.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)

@@ -1,0 +1,57 @@
+"""What a finished evaluation is called in a table: method, modality, and what differs from the method as it is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from s2m_ray.config.training import LossConfig
+from s2m_ray.evaluation.reading import Evaluation
+
+FRAMEWORKS = {"triplet": "Triplet", "triplet_sp": "Triplet + SP"}  # the soft ones add their regulariser
+REGULARISERS = {"emosim": "EmoSim", "ranksim": "RankSim"}
+MODALITIES = ("audio", "text", "fusion", "late fusion", "masking fusion")  # in the order of the papers
+NOTHING = "–"
+
+
+def method_of(evaluation: Evaluation) -> tuple[str, str]:
+    """Name of the method as papers have it, and modality of the speech, from the settings that a checkpoint keeps."""
+    config = evaluation.header.get("config") or {}
+    loss = config.get("loss") or {}
+    framework = loss.get("framework")
+    if framework is None:
+        return "no training", NOTHING
+    plain = framework.removesuffix("_soft")
+    method = FRAMEWORKS.get(plain, plain)
+    if plain != framework:
+        regulariser = loss.get("regulariser", "emosim")
+        method += f" + {REGULARISERS.get(regulariser, regulariser)}"
+    return method, str(config.get("modality", NOTHING)).replace("_", " ")
+
+
+def changes_of(evaluation: Evaluation) -> list[str]:
+    """Settings of the loss, the original's ways and missing halves that make it another method than its name says.
+
+    Learning rate, batch size and the like are not among them: they do not change what is optimised.
+    """
+    config = evaluation.header.get("config") or {}
+    scoring = config.get("evaluate") or {}
+    changes = _of_loss(config.get("loss") or {})
+    changes += [f"parity {name}" for name, on in (config.get("parity") or {}).items() if on]
+    if scoring.get("parity"):
+        changes.append("parity metrics")
+    changes += [f"{count} queries without {half}" for half, count in (scoring.get("queries_without") or {}).items()]
+    return changes
+
+
+def has_built_in_words(evaluation: Evaluation) -> bool:
+    """Whether a structure preserving framework had our own word vectors instead of a file's."""
+    config = evaluation.header.get("config") or {}
+    return "_sp" in str((config.get("loss") or {}).get("framework")) and not config.get("words")
+
+
+def _of_loss(loss: Mapping[str, Any]) -> list[str]:
+    default = LossConfig()
+    names = ["margin", "negatives"] if "framework" in loss else []
+    if str(loss.get("framework")).endswith("_soft"):
+        names.append("emo_lambda")
+    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in loss.items()}
+    return [f"{name} {shown[name]}" for name in names if name in loss and loss[name] != getattr(default, name)]

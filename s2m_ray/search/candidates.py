@@ -1,0 +1,147 @@
+"""Find the nearest candidates of every query with FAISS."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+
+import faiss
+import numpy as np
+from jaxtyping import Float32, Int64, UInt64
+from numpy import ndarray
+
+from s2m_ray.errors import EvaluationError
+from s2m_ray.search.order import NOTHING, keys, score, scores, scores_of, tolerance
+
+SLACK = 8  # candidates beyond k: saves most second searches where scores are near each other
+FETCH_MAX = 2048  # FAISS's own limit on GPUs
+ROW_BLOCK, COLUMN_BLOCK = 256, 4096  # of a matrix product: 4 MiB, which a core's cache holds
+Fetch = Callable[[ndarray, ndarray, int], tuple[ndarray, ndarray]]
+
+
+def best(
+    queries: Float32[ndarray, "queries dim"],
+    gallery: Float32[ndarray, "gallery dim"],
+    places: Int64[ndarray, " gallery"],
+    k: int,
+    *,
+    limits: UInt64[ndarray, " queries"] | None = None,
+    fetch: Fetch | None = None,
+    wanted: int = 0,
+) -> UInt64[ndarray, "queries k"]:
+    """Keys of the first ``k`` of a chunk of the gallery, best first, and ``NOTHING`` where there are no more.
+
+    Args:
+        places: Of the chunk's items, in the whole gallery.
+        limits: Keys that must be beaten; items behind them may be left out, which saves their scoring.
+        fetch: What proposes candidates: the highest inner products and their rows.
+        wanted: Candidates to ask for; 0 is a few more than ``k``.
+    """
+    fetch = fetch or cpu
+    limits = np.full(len(queries), NOTHING) if limits is None else limits
+    wanted = min(len(gallery), wanted or k + SLACK)
+    if wanted > FETCH_MAX:
+        return _exhaustive(queries, gallery, places, k, limits)
+    found = np.full((len(queries), max(k, wanted)), NOTHING)
+    if not found.size or not len(gallery):
+        return found[:, :k]
+    proposed, rows = fetch(queries, gallery, wanted)
+    error, needed = tolerance(queries, gallery), scores_of(limits)
+    at = np.nonzero(proposed >= (needed - error)[:, None])
+    row = rows[at]
+    found[at] = keys(score(queries, gallery, (at[0], row)), places[row])
+    found[found >= limits[:, None]] = NOTHING
+    found = np.sort(found, axis=1)[:, :k]
+    if wanted < len(gallery):
+        # what was not fetched has at most the last inner product: could it stand before the last that was found?
+        edge = np.maximum(scores_of(found[:, -1]), needed)
+        again = np.flatnonzero(proposed[:, -1] + error >= edge)
+        if len(again):
+            found[again] = best(
+                queries[again], gallery, places, k, limits=limits[again], fetch=fetch, wanted=8 * wanted
+            )
+    return found
+
+
+def _exhaustive(
+    queries: ndarray, gallery: ndarray, places: ndarray, k: int, limits: ndarray
+) -> UInt64[ndarray, "queries k"]:
+    """The same where so many scores are equal that candidates do not help."""
+    found = np.full((len(queries), k), NOTHING)
+    for i in range(len(queries)):
+        for start in range(0, len(gallery), 1 << 16):
+            here = slice(start, start + (1 << 16))
+            new = keys(scores(queries[i : i + 1], gallery[here]), places[None, here])[0]
+            found[i] = np.sort(np.concatenate([found[i], new[new < limits[i]]]))[:k]
+    return found
+
+
+def near(
+    queries: Float32[ndarray, "queries dim"],
+    gallery: Float32[ndarray, "gallery dim"],
+    thresholds: Float32[ndarray, " queries"],
+    pool: Executor,
+) -> Iterator[tuple[ndarray, ndarray, ndarray, ndarray, ndarray]]:
+    """For blocks of queries and gallery: how many scores are surely above each query's threshold, and those near it.
+
+    Yields:
+        ``rows`` of queries, the count ``above`` for each, and the pairs whose score may equal the threshold:
+        ``query`` and ``item`` rows with their ``score``.
+    """
+    error = tolerance(queries, gallery)
+    low, high = thresholds - error, thresholds + error
+
+    def block(at: tuple[int, int]) -> tuple[ndarray, ndarray, ndarray, ndarray, ndarray]:
+        rows, items = np.arange(at[0], min(at[0] + ROW_BLOCK, len(queries))), slice(at[1], at[1] + COLUMN_BLOCK)
+        product = queries[rows] @ gallery[items].T
+        above = np.count_nonzero(product > high[rows].astype(np.float32)[:, None], axis=1)
+        at_least = np.count_nonzero(product >= low[rows].astype(np.float32)[:, None], axis=1)
+        some = np.flatnonzero(at_least > above)
+        inner = product[some]
+        is_near = (inner >= low[rows[some]].astype(np.float32)[:, None]) & (
+            inner <= high[rows[some]].astype(np.float32)[:, None]
+        )
+        query, item = np.nonzero(is_near)
+        if 8 * len(query) > inner.size > 0:
+            exact = scores(queries[rows[some]], gallery[items])[is_near]
+        else:
+            exact = score(queries[rows[some]], gallery[items], (query, item))
+        return rows, above, rows[some[query]], item + at[1], exact
+
+    starts = [(i, j) for i in range(0, len(queries), ROW_BLOCK) for j in range(0, len(gallery), COLUMN_BLOCK)]
+    for i in range(0, len(starts), 64):  # so that what waits to be taken stays small
+        yield from pool.map(block, starts[i : i + 64])
+
+
+def cpu(queries: ndarray, gallery: ndarray, k: int) -> tuple[ndarray, ndarray]:
+    """The highest inner products by FAISS on CPUs, and their rows."""
+    found: tuple[ndarray, ndarray] = faiss.knn(
+        np.ascontiguousarray(queries), np.ascontiguousarray(gallery), k, metric=faiss.METRIC_INNER_PRODUCT
+    )
+    return found
+
+
+def fetcher(device: str) -> Fetch:
+    """What proposes candidates: FAISS on CPUs, or on all GPUs that this process sees, each holding a part of a chunk.
+
+    Args:
+        device: ``cpu``, ``cuda``, or ``auto``: GPUs if there are any.
+
+    Raises:
+        EvaluationError: no GPU is there.
+    """
+    gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") and device != "cpu" else 0
+    if device == "cuda" and not gpus:
+        raise EvaluationError("resources.device=cuda: FAISS sees no GPU; is a driver there, and faiss-gpu installed?")
+    if not gpus:
+        return cpu
+    resources = [faiss.StandardGpuResources() for _ in range(gpus)]
+    options = faiss.GpuMultipleClonerOptions()
+    options.shard = True
+
+    def on_gpus(queries: ndarray, gallery: ndarray, k: int) -> tuple[ndarray, ndarray]:
+        flat = faiss.IndexFlatIP(gallery.shape[1])
+        flat.add(np.ascontiguousarray(gallery))
+        index = faiss.index_cpu_to_gpu_multiple_py(resources, flat, options)
+        found: tuple[ndarray, ndarray] = index.search(np.ascontiguousarray(queries), k)
+        return found
+
+    return on_gpus

@@ -1,0 +1,76 @@
+"""Decide what an embedding job has to do: its shards, its space, and what of an earlier run still stands."""
+
+import hashlib
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from s2m_ray.config.embedding import EmbedConfig
+from s2m_ray.encoders.base import AnyEncoder, max_s, settings
+from s2m_ray.encoders.families import build_encoder
+from s2m_ray.errors import ConfigError, StoreError
+from s2m_ray.files.claims import digest
+from s2m_ray.files.place import Place
+from s2m_ray.files.rejects import rejects_path
+from s2m_ray.stores.shards import changed
+
+ROW_BYTES = 300  # of a row beside its vector, for the check of free space; RAVDESS takes 150, with short names
+
+
+def _shard_items(items: int, *, texts: bool) -> int:
+    """Some shards for each worker, not too small, and not more than 4096 of them.
+
+    Texts are quick, and the more of them come together, the more of one length.
+    """
+    usual = min(2048, items // 8) if texts else min(256, items // 32)
+    return max(2, usual, -(-items // 4096))
+
+
+def describe_job(cfg: EmbedConfig, items: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the store is for, which no second run may change; and what else its header says of the encoder.
+
+    Raises:
+        ConfigError: segments are longer than the encoder takes.
+    """
+    compile_s = cfg.audio.segment_s if cfg.compile else None
+    encoder = build_encoder(cfg.encoder, dtype=cfg.dtype, compile_s=compile_s, device="cpu")
+    job = _space(encoder, cfg) | {
+        "manifest_sha256": hashlib.sha256(cfg.manifest.read_bytes()).hexdigest(),
+        "shard_items": cfg.shard_items or _shard_items(items, texts=encoder.input == "text"),
+    }
+    sample_rate = getattr(encoder, "sample_rate", None)
+    return job, {"dim": encoder.dim, "sample_rate": sample_rate, "network": bool(settings(encoder))}
+
+
+def _space(encoder: AnyEncoder, cfg: EmbedConfig) -> dict[str, Any]:
+    """What the vectors depend on. Texts are not cut, so nothing of ``cfg.audio`` is in theirs.
+
+    Raises:
+        ConfigError: segments are longer than the encoder takes.
+    """
+    used = {"encoder": encoder.name, **settings(encoder)}
+    if encoder.input == "text":
+        return used | {"space_id": digest(encoder.space_id)}
+    if cfg.audio.segment_s > max_s(encoder):
+        raise ConfigError(
+            f"audio.segment_s={cfg.audio.segment_s:g}: encoder '{encoder.name}' takes at most {max_s(encoder):g} s"
+        )
+    space_id = digest(encoder.space_id, asdict(cfg.audio), "mean over samples")
+    return used | {"space_id": space_id, "audio": asdict(cfg.audio)}
+
+
+def is_outdated(cfg: EmbedConfig, number: int) -> bool:
+    """Whether a shard that is done is to be done again, in part."""
+    retry = cfg.retry_rejects and rejects_path(cfg.out, number).exists()
+    return retry or changed(cfg.out, number)
+
+
+def require_space(out: Place, needed_bytes: int) -> None:
+    if not isinstance(out, Path):
+        return  # object storage has no end
+    free = shutil.disk_usage(out).free
+    if free < needed_bytes:
+        raise StoreError(
+            f"{out}: {free / 1e9:.1f} GB free, the vectors that are missing need about {needed_bytes / 1e9:.1f} GB"
+        )

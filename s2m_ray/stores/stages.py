@@ -1,0 +1,97 @@
+"""What happens to items between manifest and store: plain callables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from s2m_ray.audio.decode import decode_with, segment
+from s2m_ray.config.embedding import AudioConfig
+from s2m_ray.encoders.base import Encoder, TextEncoder
+from s2m_ray.errors import DecodeError
+
+Row = Mapping[str, Any]
+Segments = list[Float[ndarray, " window"]]
+Input = Segments | str
+
+
+class DecodeAudio:
+    """Stage: manifest row -> segments."""
+
+    def __init__(self, audio: AudioConfig, sample_rate: int) -> None:
+        self._audio, self._sample_rate = audio, sample_rate
+
+    def __call__(self, row: Row) -> tuple[str, Segments]:
+        """Which decoder did it, and the segments of one item.
+
+        Raises:
+            DecodeError: the item is a reject.
+        """
+        decoder, wave = decode_with(
+            row["uri"],
+            sample_rate=self._sample_rate,
+            start_s=row["start_s"],
+            end_s=row["end_s"],
+            min_s=self._audio.min_s,
+            max_s=self._audio.max_s,
+        )
+        return decoder, segment(wave, sample_rate=self._sample_rate, segment_s=self._audio.segment_s)
+
+
+class EncodeSegments:
+    """Stage: segments of several items -> one vector an item."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def __call__(self, items: Sequence[Segments]) -> Float[ndarray, "items dim"]:
+        """Encode all segments in one call and pool them back into items."""
+        vectors = self._encoder.encode([segment for segments in items for segment in segments])
+        split = np.split(vectors, np.cumsum([len(segments) for segments in items])[:-1])
+        return np.stack(
+            [
+                pool(v, np.array([len(s) for s in segments], dtype=np.float64))
+                for v, segments in zip(split, items, strict=True)
+            ]
+        )
+
+
+class ReadText:
+    """Stage: manifest row -> its text."""
+
+    def __call__(self, row: Row) -> tuple[None, str]:
+        """No decoder, and the text of one item.
+
+        Raises:
+            DecodeError: the item is a reject.
+        """
+        text: str = (row["text"] or "").strip()
+        if not text:
+            raise DecodeError("no_text: the column 'text' is empty, expected what is said")
+        return None, text
+
+
+class EncodeTexts:
+    """Stage: texts of several items -> one vector an item."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self._encoder = encoder
+
+    def __call__(self, items: Sequence[str]) -> Float[ndarray, "items dim"]:
+        """Encode all texts in one call."""
+        return self._encoder.encode_text(items)
+
+
+def samples(item: Input) -> int:
+    """Samples of an item; 0 of a text."""
+    return 0 if isinstance(item, str) else sum(len(segment) for segment in item)
+
+
+def pool(vectors: Float[ndarray, "segments dim"], samples: Float[ndarray, " segments"]) -> Float[ndarray, " dim"]:
+    """Mean of the segments, each weighted by its samples, as float32.
+
+    Long and short items live in one space, and a last segment of half a second counts as half a second.
+    """
+    return np.average(vectors.astype(np.float64), axis=0, weights=samples).astype(np.float32)
