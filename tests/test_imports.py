@@ -59,7 +59,7 @@ def target(root: Path, module: str, name: str) -> tuple[str, str, str]:
 
 def floor(folder: str) -> str:
     """The floor that a folder of the library stands on; empty for the ground (errors, seeds, progress)."""
-    return (folder.split("/") + [""])[1]
+    return [*folder.split("/"), ""][1]
 
 
 def is_upward(here: str, there: str) -> bool:

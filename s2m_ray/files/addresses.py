@@ -3,6 +3,7 @@
 import re
 
 RANGE = re.compile(r"#bytes=(\d+)-(\d+)$")
+S3_OPTIONS = ("region", "scheme", "endpoint_override", "tls_ca_file_path")  # of the query of a URI
 SECRETS = re.compile(r"(\w+://)(?:[^\s/@'\"]*@|[^\s/@:'\"]+:[^\s@'\"]+@)?([^\s?'\"]*)(?:\?[^\s'\"]*)?")
 
 

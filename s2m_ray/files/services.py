@@ -8,9 +8,8 @@ from urllib.parse import parse_qsl, unquote
 
 from pyarrow.fs import FileSystem
 
-from s2m_ray.files.addresses import masked
+from s2m_ray.files.addresses import S3_OPTIONS, masked
 
-S3_OPTIONS = ("region", "scheme", "endpoint_override", "tls_ca_file_path")  # of the query of a URI
 CONNECT_S = 5.0  # to a service that is there
 ATTEMPTS = 3  # AWS's own number
 GCS_RETRY_S = 30  # Arrow's is 15 minutes

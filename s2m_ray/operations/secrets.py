@@ -7,8 +7,7 @@ from typing import TextIO
 from urllib.parse import parse_qsl
 
 from s2m_ray.errors import ConfigError
-from s2m_ray.files.addresses import masked
-from s2m_ray.files.services import S3_OPTIONS
+from s2m_ray.files.addresses import S3_OPTIONS, masked
 
 # Of a variable's name; its value is a secret
 SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL|AUTH|COOKIE|SESSION_ID|PRIVATE|SIGNATURE", re.IGNORECASE)
