@@ -10,9 +10,21 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # From the ground up. A folder imports only from the floors below it.
 FLOORS = (
-    "files", "config", "emotions", "audio", "encoders", "manifest", "corpora", "stores", "joint", "operations",
-    "search", "evaluation", "tuning", "report",
-)  # fmt: skip
+    "files",
+    "config",
+    "emotions",
+    "audio",
+    "encoders",
+    "manifest",
+    "corpora",
+    "stores",
+    "joint",
+    "operations",
+    "search",
+    "evaluation",
+    "tuning",
+    "report",
+)
 # Within a floor, the inner folder stands below the outer one unless it is listed here, where it builds on it.
 ABOVE_THEIR_PARENT = {"joint/training", "corpora/published", "corpora/general"}
 FORBIDDEN = {"s2m_ray": {"ray", "jobs", "cli"}, "jobs": {"cli"}, "cli.py": {"ray"}}
@@ -185,14 +197,23 @@ def test_a_planted_import_is_found(tmp_path, place, line, found):
 def house(tmp_path):
     """A small copy of the tree: two floors, one of them with an inner folder, and the ground."""
     faces = {
-        "s2m_ray": [], "s2m_ray/files": ["whole"], "s2m_ray/joint": ["heads"], "s2m_ray/joint/training": ["fit"],
-        "s2m_ray/encoders": ["families"], "s2m_ray/encoders/networks": ["weights"], "jobs": [],
-    }  # fmt: skip
+        "s2m_ray": [],
+        "s2m_ray/files": ["whole"],
+        "s2m_ray/joint": ["heads"],
+        "s2m_ray/joint/training": ["fit"],
+        "s2m_ray/encoders": ["families"],
+        "s2m_ray/encoders/networks": ["weights"],
+        "jobs": [],
+    }
     modules = {
-        "s2m_ray": ["errors"], "s2m_ray/files": ["whole", "services"], "s2m_ray/joint": ["heads"],
-        "s2m_ray/joint/training": ["fit"], "s2m_ray/encoders": ["families"], "s2m_ray/encoders/networks": ["weights"],
+        "s2m_ray": ["errors"],
+        "s2m_ray/files": ["whole", "services"],
+        "s2m_ray/joint": ["heads"],
+        "s2m_ray/joint/training": ["fit"],
+        "s2m_ray/encoders": ["families"],
+        "s2m_ray/encoders/networks": ["weights"],
         "jobs": ["train"],
-    }  # fmt: skip
+    }
     for folder, names in faces.items():
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / "__init__.py").write_text(f"__all__ = {names}\n")
