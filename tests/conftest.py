@@ -16,7 +16,7 @@ jaxtyping.install_import_hook(
         "s2m_ray.joint.training.losses",
         "s2m_ray.joint.training.sampling",
         "s2m_ray.joint.heads",
-        "s2m_ray.stores.stages",
+        "s2m_ray.stores.pooling",
         "s2m_ray.audio.decode",
         "s2m_ray.search.order",
         "s2m_ray.evaluation.stats",

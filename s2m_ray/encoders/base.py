@@ -1,13 +1,12 @@
 """What every encoder offers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 from jaxtyping import Float
 from numpy import ndarray
 
 
-@runtime_checkable
 class Encoder(Protocol):
     """Frozen network or feature extractor: waveforms in, one vector each out.
 
@@ -29,7 +28,6 @@ class Encoder(Protocol):
         ...
 
 
-@runtime_checkable
 class TextEncoder(Protocol):
     """The same for texts."""
 

@@ -11,6 +11,7 @@ from s2m_ray.audio.decode import decode_with, segment
 from s2m_ray.config.embedding import AudioConfig
 from s2m_ray.encoders.base import Encoder, TextEncoder
 from s2m_ray.errors import DecodeError
+from s2m_ray.stores.pooling import pool
 
 Row = Mapping[str, Any]
 Segments = list[Float[ndarray, " window"]]
@@ -87,11 +88,3 @@ class EncodeTexts:
 def samples(item: Input) -> int:
     """Samples of an item; 0 of a text."""
     return 0 if isinstance(item, str) else sum(len(segment) for segment in item)
-
-
-def pool(vectors: Float[ndarray, "segments dim"], samples: Float[ndarray, " segments"]) -> Float[ndarray, " dim"]:
-    """Mean of the segments, each weighted by its samples, as float32.
-
-    Long and short items live in one space, and a last segment of half a second counts as half a second.
-    """
-    return np.average(vectors.astype(np.float64), axis=0, weights=samples).astype(np.float32)

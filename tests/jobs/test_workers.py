@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.spread import workers
+from jobs.spread import workers as module
 from s2m_ray.config.resources import ResourceConfig
 from s2m_ray.errors import ConfigError, Interrupted
 
@@ -18,7 +18,7 @@ def machines(monkeypatch):
     def there_are(*nodes):
         dead = {"Alive": False, "Resources": {"CPU": 999.0, "GPU": 999.0}}
         monkeypatch.setattr(
-            workers.ray, "nodes", lambda: [dead, *({"Alive": True, "Resources": own} for own in nodes)]
+            module.ray, "nodes", lambda: [dead, *({"Alive": True, "Resources": own} for own in nodes)]
         )
 
     return there_are
@@ -40,48 +40,48 @@ def machines(monkeypatch):
 )
 def test_what_a_worker_gets(machines, nodes, asked, network, cpus_needed, expected):
     machines(*nodes)
-    shared = workers.share_out(ResourceConfig(**asked), network=network, cpus_needed=cpus_needed)
+    shared = module.share_out(ResourceConfig(**asked), network=network, cpus_needed=cpus_needed)
     assert (shared.cpus, shared.gpus) == expected
-    assert workers.plan_workers(shared, at_most=99) >= 1  # what is shared out fits
+    assert module.plan_workers(shared, at_most=99) >= 1  # what is shared out fits
 
 
 def test_a_worker_that_fits_no_machine_is_refused_though_the_cluster_is_large_enough(machines):
     machines({"CPU": 4.0}, {"CPU": 4.0}, {"CPU": 4.0})
     resources = ResourceConfig(workers=1, cpus_per_worker=6.0)
     with pytest.raises(ConfigError, match="1 x 6 CPU .* has 12: machines of 4, 4, 4 CPUs have room for 0"):
-        workers.plan_workers(resources, at_most=9)
+        module.plan_workers(resources, at_most=9)
     machines({"CPU": 4.0}, GPU)
     asked = ResourceConfig(workers=2, gpus_per_worker=1.0)
     with pytest.raises(ConfigError, match="2 x 1 CPU and 1 GPU .*machines of 4, 16 CPUs, 0, 1 GPUs have room for 1"):
-        workers.plan_workers(asked, at_most=9)
+        module.plan_workers(asked, at_most=9)
 
 
 def test_one_cpu_stays_for_the_tasks_of_ray(machines):
     machines({"CPU": 2.0}, {"CPU": 2.0})
-    assert workers.plan_workers(ResourceConfig(workers=3), at_most=9) == 3
+    assert module.plan_workers(ResourceConfig(workers=3), at_most=9) == 3
     with pytest.raises(ConfigError, match=r"4 x 1 CPU \+ 1 for Ray's own tasks = 5 CPUs, but the cluster has 4"):
-        workers.plan_workers(ResourceConfig(workers=4), at_most=9)
+        module.plan_workers(ResourceConfig(workers=4), at_most=9)
 
 
 @pytest.mark.parametrize(
     ("free", "wanted", "least", "workers"), [(9.0, 4, 1, 4), (3.5, 4, 1, 2), (3.0, 4, 2, 2), (1.0, 4, 1, None)]
 )
 def test_workers_take_what_is_free_and_never_wait_without_end(monkeypatch, free, wanted, least, workers):
-    monkeypatch.setattr(workers.ray, "available_resources", lambda: {"CPU": free})
-    monkeypatch.setattr(workers, "SETTLE_S", 0.1)
+    monkeypatch.setattr(module.ray, "available_resources", lambda: {"CPU": free})
+    monkeypatch.setattr(module, "SETTLE_S", 0.1)
     resources = ResourceConfig(address="auto", wait_s=0.3)
     if workers is None:
         with pytest.raises(Interrupted, match=r"the cluster has 1 CPUs and 0 GPUs free, 1 x 1 CPU \+ 1 needed"):
-            workers.await_free(resources, wanted=wanted, least=least)
+            module.await_free(resources, wanted=wanted, least=least)
     else:
-        assert workers.await_free(resources, wanted=wanted, least=least) == workers
+        assert module.await_free(resources, wanted=wanted, least=least) == workers
 
 
 def test_what_becomes_free_is_waited_for(monkeypatch):
     answers = iter([{"CPU": 0.5}, {"CPU": 0.5}, {"CPU": 8.0, "GPU": 2.0}])
-    monkeypatch.setattr(workers.ray, "available_resources", lambda: next(answers))
+    monkeypatch.setattr(module.ray, "available_resources", lambda: next(answers))
     resources = ResourceConfig(address="auto", wait_s=10, gpus_per_worker=0.5)
-    assert workers.await_free(resources, wanted=3, least=2) == 3
+    assert module.await_free(resources, wanted=3, least=2) == 3
 
 
 # In a process of its own: one Ray a process. Prints on how many machines such actors are, and others.

@@ -68,12 +68,12 @@ def test_the_code_of_this_command_goes_along(tmp_path):
     found = names(tmp_path / "p.zip")
     code = {
         str(path.relative_to(ROOT))
-        for folder in ("commands", "jobs", "s2m_ray")
+        for folder in ("jobs", "s2m_ray")
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {"s2m_ray/report/page.html", "s2m_ray/report/heatmap.svg", "s2m_ray/published.toml"} <= code
-    assert code | {"run.toml", "cli.py", ".submitted/0-a.toml"} <= found
+    assert {"s2m_ray/report/page.html", "s2m_ray/report/heatmap.svg", "s2m_ray/report/published.toml"} <= code
+    assert code | {"run.toml", ".submitted/0-a.toml"} <= found
     assert "jobs/other.py" not in found
     assert not [name for name in found if name.startswith("tests/")]
     ended = subprocess.run(
@@ -82,7 +82,7 @@ def test_the_code_of_this_command_goes_along(tmp_path):
         check=False,
     )
     assert ended.returncode == 0
-    assert (tmp_path / "there" / "cli.py").read_bytes() == (ROOT / "cli.py").read_bytes()
+    assert (tmp_path / "there" / "jobs" / "embed.py").read_bytes() == (ROOT / "jobs" / "embed.py").read_bytes()
 
 
 def test_equal_trees_give_equal_archives(tmp_path):

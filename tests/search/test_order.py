@@ -186,7 +186,7 @@ def test_near_tells_what_is_above_and_what_may_be_equal(repeat: int) -> None:
 
 
 def test_gpus_are_refused_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("s2m_ray.search.order.faiss.get_num_gpus", lambda: 0, raising=False)
+    monkeypatch.setattr("s2m_ray.search.candidates.faiss.get_num_gpus", lambda: 0, raising=False)
     with pytest.raises(EvaluationError, match="device=cuda: FAISS sees no GPU"):
         fetcher("cuda")
     assert fetcher("auto") is fetcher("cpu")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
-from s2m_ray.stores.stages import pool
+from s2m_ray.stores.pooling import pool
 
 
 def test_pool_by_hand():

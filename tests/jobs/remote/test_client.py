@@ -81,7 +81,7 @@ def test_what_the_server_hears(corpus, tmp_path):
         "ask": False,
     }
     files = set(zipfile.ZipFile(io.BytesIO(body)).namelist())
-    assert {"notes.py", "cli.py", "jobs/driver.py"} <= files
+    assert {"notes.py", "jobs/remote/driver.py"} <= files
     assert ".env" not in files
 
 

@@ -17,7 +17,7 @@ from s2m_ray.errors import StoreError
 from s2m_ray.evaluation.metrics import precision_at_k
 from s2m_ray.joint.checkpoint import Fit
 from s2m_ray.joint.heads import JointModel, is_shared
-from s2m_ray.joint.training import fit as train
+from s2m_ray.joint.training import epochs
 from s2m_ray.joint.training.fit import fit
 from s2m_ray.joint.training.side_by_side import EarlyStop
 from s2m_ray.joint.training.snapshot import Keeper, read_snapshots
@@ -166,7 +166,7 @@ def test_the_modalities_are_different_models_and_masking_draws_what_is_shown(mon
     assert late.model.speech.text.linear2.shape == (1, 8, 8)
     assert late.history != masking.history
     always_both = torch.ones(2, 1, 1, 2)  # as late fusion is: 40 items are 2 batches
-    monkeypatch.setattr(train, "draw_shown", lambda *_: always_both)
+    monkeypatch.setattr(epochs, "draw_shown", lambda *_: always_both)
     assert run((0,), "triplet", "masking_fusion").history == late.history
 
 
