@@ -1,4 +1,4 @@
-"""The default encoder: 374 descriptors of the spectrum. It needs no download."""
+"""The default encoder: 718 pooled spectral, prosodic and tonal features. It needs no download."""
 
 import lazy_loader
 
