@@ -31,7 +31,7 @@ from s2m_ray.config.loading import load, to_dict
 from s2m_ray.config.resources import ResourceConfig
 from s2m_ray.config.training import TrainConfig
 from s2m_ray.errors import ConfigError, Interrupted, ManifestError, StoreError
-from s2m_ray.files import lock
+from s2m_ray.files import claims as lock
 from s2m_ray.files.addresses import masked
 from s2m_ray.files.claims import claim, locked
 from s2m_ray.files.journal import STOP, Journal, StopSign, clear, entries, journal_path
