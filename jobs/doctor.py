@@ -7,6 +7,7 @@ from typing import Any
 
 from jobs.remote import token
 from jobs.remote.reach import Gap, gaps, on_every_node
+from jobs.spread.private import sends_token
 from jobs.spread.session import ray_session
 from s2m_ray.config.resources import ResourceConfig
 from s2m_ray.errors import S2MError
@@ -67,9 +68,7 @@ def _reached(address: str) -> str:
 
 def _token() -> Finding:
     """Whether this process speaks to the cluster with a token; a cluster that asks for none would refuse that."""
-    from ray._private.authentication.authentication_utils import is_token_auth_enabled
-
-    if not is_token_auth_enabled():
+    if not sends_token():
         return Finding("token", "fail", "anybody who reaches Ray's ports can run code on the nodes", TOKEN_FIX)
     path = token.path()
     if not os.environ.get("RAY_AUTH_TOKEN") and path.is_file() and path.stat().st_mode & 0o077:

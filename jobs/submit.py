@@ -170,9 +170,9 @@ def _travelling(place: Place) -> str:
 
 def own_addresses() -> set[str]:
     """Addresses of this machine."""
-    import ray._private.services
+    import ray.util
 
-    found = {"127.0.0.1", "::1", ray._private.services.get_node_ip_address()}
+    found = {"127.0.0.1", "::1", ray.util.get_node_ip_address()}
     with suppress(OSError):  # the host's name is in no table
         found |= {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)}
     return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.progress import Progress, Silent
+from jobs.spread.private import local_trainer
 from jobs.spread.session import beside_driver, ray_session
 from jobs.spread.workers import plan_workers
 from s2m_ray.config.loading import to_dict
@@ -72,11 +73,13 @@ def _train(cfg: TrainConfig, seeds: tuple[int, ...], words: Words | None, parts:
     cfg = replace(cfg, **{name: path and path.absolute() for name, path in paths.items()})
     with ray_session(cfg.resources):
         from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
 
         workers = plan_workers(cfg.resources, at_most=len(seeds))
         inbox = beside_driver(_Inbox)
         scratch = cfg.out / ".ray_train"
-        trainer = _trainer_class(local=cfg.resources.address == "local")(
+        trainer_class = local_trainer() if cfg.resources.address == "local" else TorchTrainer
+        trainer = trainer_class(
             _worker,
             train_loop_config={"cfg": cfg, "seeds": seeds, "words": words, "parts": parts.absolute(), "inbox": inbox},
             scaling_config=ScalingConfig(
@@ -104,23 +107,6 @@ def _train(cfg: TrainConfig, seeds: tuple[int, ...], words: Words | None, parts:
 def _gpus(cfg: TrainConfig) -> dict[str, float]:
     """Ray takes a share of 0 for a mistake."""
     return {"GPU": cfg.resources.gpus} if cfg.resources.gpus else {}
-
-
-def _trainer_class(*, local: bool) -> Any:
-    """``TorchTrainer``; in a Ray of our own without the actor that cleans up behind a lost controller.
-
-    That actor asks Ray's dashboard, which a local session does not have: stopping it takes its time-out (measured:
-    12 s a fit). And a local session ends with this process, so there is nothing to clean up behind it.
-    """
-    from ray.train.torch import TorchTrainer
-    from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-
-    class LocalTrainer(TorchTrainer):  # type: ignore[misc]
-        def _create_default_callbacks(self) -> list[Any]:
-            callbacks = super()._create_default_callbacks()
-            return [c for c in callbacks if not isinstance(c, PlacementGroupCleanerCallback)]
-
-    return LocalTrainer if local else TorchTrainer
 
 
 def _worker(task: dict[str, Any]) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
-import jobs.spread.session  # noqa: F401 - the settings that must stand before Ray is imported
 from jobs.remote import token
+from jobs.spread.private import token_headers
 from s2m_ray.errors import ConfigError, Interrupted
 from s2m_ray.files.addresses import masked
 
@@ -179,11 +179,10 @@ class Cluster:
     def nodes(self) -> list[str]:
         """Address of each living node, or nothing where the server does not tell."""
         import requests
-        from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
 
         url = f"{self.url}/api/v0/nodes?limit=10000"
         with suppress(requests.exceptions.RequestException, ValueError, KeyError, TypeError):
-            answer = requests.get(url, timeout=ANSWER_S, headers=get_auth_headers_if_auth_enabled({}))
+            answer = requests.get(url, timeout=ANSWER_S, headers=token_headers())
             rows = answer.json()["data"]["result"]["result"]
             return sorted(row["node_ip"] for row in rows if row["state"] == "ALIVE")
         return []

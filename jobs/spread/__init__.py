@@ -1,5 +1,9 @@
-"""Ray's plumbing, written once: sessions, workers, and pools of actors."""
+"""Ray's plumbing, written once: sessions, workers, and a pool of actors."""
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["pool", "session", "survey", "workers"])
+import jobs.spread.environment  # noqa: F401 - sets variables that Ray reads while it is imported
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, ["environment", "pool", "private", "session", "survey", "workers"]
+)

@@ -17,18 +17,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from s2m_ray.config.resources import ResourceConfig
 from s2m_ray.errors import ConfigError
 
-# Before Ray is imported: quiet, no usage reports, and training reports that are read at once (by default Ray Train
-# looks every 2 s, and each report waits for it).
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-# A thread of Ray Data that outlives an interrupted run must not connect to whatever other Ray it finds, and hang.
-os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
-# Nobody reads metrics of a session that lives for one command; without them Ray is up a second sooner (measured).
-os.environ.setdefault("RAY_enable_metrics_collection", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the box of the new one is not silenced by verbosity
-
 
 @contextmanager
 def ray_session(resources: ResourceConfig) -> Iterator[None]:

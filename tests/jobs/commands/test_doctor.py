@@ -135,20 +135,16 @@ def test_an_output_that_cannot_be_written(ray_cluster, tmp_path):
 
 
 def test_a_cluster_without_authentication_fails(monkeypatch):
-    from ray._private.authentication import authentication_utils
-
-    monkeypatch.setattr(authentication_utils, "is_token_auth_enabled", lambda: False)
+    monkeypatch.setattr(doctor, "sends_token", lambda: False)
     finding = doctor._token()
     assert finding.state == "fail"
     assert "RAY_AUTH_MODE=token" in finding.fix
 
 
 def test_a_token_that_others_can_read_is_a_warning(monkeypatch, tmp_path):
-    from ray._private.authentication import authentication_utils
-
     (tmp_path / "token").write_text("secret")
     (tmp_path / "token").chmod(0o644)
-    monkeypatch.setattr(authentication_utils, "is_token_auth_enabled", lambda: True)
+    monkeypatch.setattr(doctor, "sends_token", lambda: True)
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
     finding = doctor._token()
