@@ -10,7 +10,13 @@ from s2m_ray.emotions.plane import VALENCE_AROUSAL, Points, coordinates
 
 
 def emotion_codes(items: pa.Table) -> tuple[list[str], Int[ndarray, " items"]]:
-    """Distinct emotions by name, and for each item the position of its own."""
+    """Return the distinct emotions in alphabetical order, and the position of each item's emotion among them.
+
+    Example:
+        >>> names, codes = emotion_codes(pa.table({"emotion": ["sad", "happy", "sad"]}))
+        >>> names, codes.tolist()
+        (['happy', 'sad'], [1, 0, 1])
+    """
     encoded = items["emotion"].combine_chunks().dictionary_encode(null_encoding="encode")
     names = encoded.dictionary.to_pylist()
     order = sorted(range(len(names)), key=lambda i: str(names[i]))
@@ -19,13 +25,21 @@ def emotion_codes(items: pa.Table) -> tuple[list[str], Int[ndarray, " items"]]:
 
 
 def item_coordinates(items: pa.Table, *, own: bool = True) -> Float[ndarray, "items 2"]:
-    """Valence and arousal of each item: its own columns where both are set, else those of its emotion.
+    """Return the valence and arousal of each item.
+
+    An item's own columns ``valence`` and ``arousal`` count where both are set. Elsewhere its emotion decides.
 
     Args:
-        own: Look at the item's own columns.
+        items: A table with the column ``emotion``, and perhaps ``valence`` and ``arousal``.
+        own: Whether the item's own columns count.
 
     Raises:
-        ManifestError: an emotion has no coordinates.
+        ManifestError: An emotion has no coordinates.
+
+    Example:
+        >>> table = pa.table({"emotion": ["happy", "sad"], "valence": [None, 0.2], "arousal": [None, 0.1]})
+        >>> item_coordinates(table).tolist()
+        [[1.0, 0.735], [0.2, 0.1]]
     """
     names, codes = emotion_codes(items)
     of_emotion = coordinates(names, own_points(items))[codes]
@@ -37,7 +51,15 @@ def item_coordinates(items: pa.Table, *, own: bool = True) -> Float[ndarray, "it
 
 
 def own_points(*tables: pa.Table) -> Points:
-    """Where users' own labels stand: of labels that the table does not have, the mean over their items' columns."""
+    """Return the points of a user's own labels, which are the means over the items that carry the label.
+
+    Only labels that the table of coordinates lacks are looked at, and only items that have both columns ``valence``
+    and ``arousal``.
+
+    Example:
+        >>> own_points(pa.table({"emotion": ["serene", "serene"], "valence": [0.75, 0.85], "arousal": [0.1, 0.2]}))
+        {'serene': (0.8, 0.15000000000000002)}
+    """
     found: dict[str, list[ndarray]] = {}
     for items in tables:
         names, codes = emotion_codes(items)

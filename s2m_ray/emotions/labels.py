@@ -13,35 +13,45 @@ from s2m_ray.files.place import Place
 
 @dataclass(frozen=True)
 class Labels:
-    """A user's labels: where they stand in the plane, what they are other names of, and what they map to."""
+    """Hold a user's own labels: their points in the plane, the names that they stand for, and the music that they map to."""
 
     coordinates: dict[str, tuple[float, float]] = field(default_factory=dict)
     same: dict[str, str] = field(default_factory=dict)
     map: LabelMap = field(default_factory=dict)
 
     def name_of(self, label: str) -> str | None:
-        """The label's name here; None if it is not known."""
+        """Return the name that this project uses for a label, or None if the label is unknown."""
         name = self.same.get(label, label)
         return name if name in self.coordinates or name in VALENCE_AROUSAL else None
 
     def point(self, name: str) -> tuple[float, float]:
-        """Valence and arousal of a name that :meth:`name_of` gave."""
+        """Return the valence and arousal of a name that :meth:`name_of` returned."""
         return self.coordinates[name] if name in self.coordinates else VALENCE_AROUSAL[name]
 
 
 def read_labels(path: Place) -> Labels:
-    """A TOML file with ``[coordinates]`` (label = [valence, arousal]), ``[same]`` (their word = ours) and ``[map]``
-    (label = [music labels]), or a CSV with columns ``label,valence,arousal`` and, if wanted, ``same``.
+    """Read a user's own labels from a TOML or CSV file.
+
+    A TOML file has the tables ``[coordinates]`` (label = [valence, arousal]), ``[same]`` (their word = our word) and
+    ``[map]`` (label = [music labels]). A CSV file has the columns ``label``, ``valence`` and ``arousal``, and may
+    have the column ``same``.
 
     Raises:
-        ManifestError: no such file, or an entry that is not of that form.
+        ManifestError: The file is not there, or an entry has another form.
+
+    Example:
+        >>> from pathlib import Path
+        >>> _ = Path("mine.toml").write_text('[coordinates]\\nserene = [0.8, 0.13]\\n[same]\\njoyful = "happy"\\n')
+        >>> labels = read_labels(Path("mine.toml"))
+        >>> labels.point("serene"), labels.name_of("joyful")
+        ((0.8, 0.13), 'happy')
     """
     try:
         text = path.read_bytes().decode()
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ManifestError(f"{path}: not UTF-8 text") from None
+        raise ManifestError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
     if path.suffix == ".csv":
         return _from_csv(text, path)
     if path.suffix == ".toml":
@@ -91,7 +101,7 @@ def _point(label: str, value: Any, path: Place) -> tuple[float, float]:
         raise ManifestError(f"{path}: {label}={value!r}, expected [valence, arousal]") from None
     if not (0 <= valence <= 1 and 0 <= arousal <= 1):
         raise ManifestError(
-            f"{path}: {label}=[{valence}, {arousal}], expected values in [0, 1]; are they of -1 to 1?"
+            f"{path}: {label}=[{valence}, {arousal}], expected values in [0, 1]; do yours go from -1 to 1?"
         )
     return valence, arousal
 

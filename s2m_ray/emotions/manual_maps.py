@@ -2,7 +2,7 @@
 
 from s2m_ray.emotions.maps import LabelMap
 
-# Source: code of Doh et al. 2022 (the earlier version of the speech-to-music system, with masking fusion).
+# Source: the code of Doh et al. 2022, the earlier version of the speech-to-music system with masking fusion.
 MANUAL_SPEECH: LabelMap = {
     "angry": ("angry", "scary"),
     "anger": ("angry", "scary"),
@@ -14,7 +14,7 @@ MANUAL_SPEECH: LabelMap = {
     "fear": ("scary",),
     "disgust": ("scary", "angry"),
 }
-# Source: Won et al., ISMIR 2021, arXiv:2111.13468, the maps of their code for ISEAR and Alm.
+# Source: Won et al., ISMIR 2021, arXiv:2111.13468; the maps for ISEAR and Alm in their code.
 MANUAL_TEXT: LabelMap = {
     "anger": ("angry",),
     "disgust": ("angry", "scary"),
@@ -28,7 +28,7 @@ MANUAL_TEXT: LabelMap = {
     "shame": ("angry", "sad"),
     "surprised": ("exciting",),
 }
-# The same source: nearest music label by the cosine of word2vec's vectors, as they found it.
+# The same source: the nearest music label by the cosine of word2vec vectors, as the authors found it.
 WORD_TEXT: LabelMap = {
     "anger": ("angry",),
     "disgust": ("angry",),

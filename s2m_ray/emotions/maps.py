@@ -1,7 +1,6 @@
-"""Maps from speech or text labels to music labels beside the max map, and users' own labels.
+"""Map the emotion labels of speech or text to those of music.
 
-A map gives each label the music labels that count as its answers, so all of them have one shape; that of
-:func:`s2m_ray.emotions.maps.max_map` has one answer a label.
+A map gives each label the music labels that count as its answers. :func:`max_map` gives each label one answer.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,27 +16,37 @@ LabelMap = dict[str, tuple[str, ...]]
 
 
 def manual_map(labels: Iterable[str], music: Iterable[str], table: Mapping[str, tuple[str, ...]]) -> LabelMap:
-    """Each label's answers in ``table`` that are among the music labels, in the table's order.
+    """Return the answers of each label in ``table`` that are among the music labels, in the order of the table.
 
     Raises:
-        ManifestError: a label is not in the table, or none of its answers is there.
+        ManifestError: A label is not in the table, or the music has none of its answers.
+
+    Example:
+        >>> manual_map(["angry"], ["happy", "scary"], {"angry": ("angry", "scary")})
+        {'angry': ('scary',)}
     """
-    present, found = set(music), {}
+    present, answers = set(music), {}
     for label in sorted(set(labels)):
         if label not in table:
             raise ManifestError(f"emotion '{label}': not in the map, expected one of {', '.join(sorted(table))}")
-        found[label] = tuple(tag for tag in table[label] if tag in present)
-        if not found[label]:
-            answers, there = ", ".join(table[label]), ", ".join(sorted(present))
-            raise ManifestError(f"emotion '{label}': maps to {answers}, but the music has {there}")
-    return found
+        answers[label] = tuple(tag for tag in table[label] if tag in present)
+        if not answers[label]:
+            wanted, there = ", ".join(table[label]), ", ".join(sorted(present))
+            raise ManifestError(f"emotion '{label}': maps to {wanted}, but the music has {there}")
+    return answers
 
 
 def word_map(labels: Iterable[str], music: Iterable[str], vectors: Mapping[str, Float[ndarray, " dim"]]) -> LabelMap:
-    """Each label -> the music label whose word vector has the highest cosine; ties go by the order of the tags.
+    """Map each label to the music label whose word vector has the highest cosine.
+
+    Ties go to the first tag of :func:`s2m_ray.emotions.plane.in_order`.
 
     Raises:
-        ManifestError: a label has no vector, or one of length zero.
+        ManifestError: A label has no vector, or its vector has the length zero.
+
+    Example:
+        >>> word_map(["joy"], ["sad", "happy"], {"joy": np.ones(2), "happy": np.ones(2), "sad": -np.ones(2)})
+        {'joy': ('happy',)}
     """
     names, tags = sorted(set(labels)), in_order(music)
     if not tags:
@@ -56,17 +65,38 @@ def _unit(names: Iterable[str], vectors: Mapping[str, Float[ndarray, " dim"]]) -
 
 
 def nearest(point: tuple[float, float], music: Iterable[str]) -> str:
-    """The music label nearest to a point of the plane; ties go by the order of the tags."""
+    """Return the music label nearest to a point of the plane.
+
+    Ties go to the first tag of :func:`s2m_ray.emotions.plane.in_order`.
+
+    Example:
+        >>> nearest((0.9, 0.8), ["sad", "tender", "happy"])
+        'happy'
+    """
     tags = in_order(music)
-    places = np.array([VALENCE_AROUSAL[tag] for tag in tags])
-    return tags[int(similarity(np.array([point]), places)[0].argmax())]
+    points = np.array([VALENCE_AROUSAL[tag] for tag in tags])
+    return tags[int(similarity(np.array([point]), points)[0].argmax())]
 
 
 def max_map(speech: Iterable[str], music: Iterable[str], own: Points = NO_POINTS) -> dict[str, str]:
-    """Speech tag -> the most similar of the music tags; ties go to the first of :func:`in_order`.
+    """Map each speech tag to the most similar music tag in the valence-arousal plane.
 
-    Source: Doh et al., ICASSP 2023. With all eight AudioSet mood tags the map is that of the paper; with
-    fewer, each speech tag goes to the nearest one that is there.
+    With all eight AudioSet moods the map equals that of the paper. With fewer, each speech tag goes to the nearest
+    one that is there. Ties go to the first tag of :func:`s2m_ray.emotions.plane.in_order`.
+
+    Args:
+        speech: Emotions of the speech.
+        music: Emotions of the music.
+        own: Points of a user's own labels.
+
+    Raises:
+        ManifestError: The music has no labelled item, or a label has no coordinates.
+
+    Source: Doh et al., ICASSP 2023.
+
+    Example:
+        >>> max_map(["angry", "calm"], ["happy", "tender", "angry"])
+        {'angry': 'angry', 'calm': 'tender'}
     """
     speech_tags, music_tags = sorted(set(speech)), in_order(music)
     if not music_tags:

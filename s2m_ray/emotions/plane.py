@@ -1,9 +1,9 @@
-"""Emotion labels, their place in the valence-arousal plane, and the maps between label sets.
+"""Emotion labels and their place in the valence-arousal plane.
 
-Source of the coordinates: NRC-VAD lexicon (Mohammad, ACL 2018), as used by Doh et al., ICASSP 2023,
-arXiv:2303.10539; of boredom, guilt, joy, sadness and shame as the lexicon has them. Two values are not the
-lexicon's: ``neutral`` is set to the centre (the lexicon has .469, .184), and ``noise``, the class of non-music, is
-placed on the same point so that neutral speech maps to it.
+The coordinates come from the NRC-VAD lexicon (Mohammad, ACL 2018), as used by Doh et al., ICASSP 2023,
+arXiv:2303.10539. Boredom, guilt, joy, sadness and shame were added from the same lexicon. Two values differ from the
+lexicon: ``neutral`` stands at the centre (the lexicon has .469, .184), and ``noise``, the class of non-music, stands
+on the same point, so that neutral speech maps to it.
 """
 
 import difflib
@@ -43,7 +43,7 @@ VALENCE_AROUSAL: dict[str, tuple[float, float]] = {
 }
 Points: TypeAlias = dict[str, tuple[float, float]]  # label -> valence, arousal
 NO_POINTS: Points = {}
-# Tag sets in the order of the papers; the order settles ties of the max map.
+# Sets of tags in the order of the papers. The order settles ties of the max map.
 AUDIOSET_MOOD = ("happy", "funny", "sad", "tender", "exciting", "angry", "scary", "noise")
 IEMOCAP = ("angry", "happy", "neutral", "sad", "excitement", "frustration")
 RAVDESS = ("angry", "calm", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
@@ -52,29 +52,39 @@ EMOFILM = ("fear", "disgust", "happy", "anger", "sad")
 EMODB = ("anger", "boredom", "disgust", "fear", "happy", "sad", "neutral")
 ISEAR = ("anger", "disgust", "fear", "guilt", "joy", "sadness", "shame")
 ALM = ("anger", "fearful", "happy", "sad", "surprised")
-# Quadrant of the plane -> the AudioSet mood that stands for it. Source of the numbering: Russell 1980; of the moods:
-# the nearest tag, "relaxed" being none of AudioSet's.
+# The AudioSet mood that stands for each quadrant. The numbering is that of Russell 1980. Each mood is the nearest
+# tag; AudioSet has no "relaxed".
 QUADRANTS = {"Q1": "happy", "Q2": "angry", "Q3": "sad", "Q4": "tender"}
 
 
 def coordinates(labels: Sequence[str], own: Points = NO_POINTS) -> Float[ndarray, "labels 2"]:
-    """Valence and arousal of each label, in [0, 1].
+    """Return the valence and arousal of each label, in [0, 1].
 
     Args:
-        own: Of labels that the table does not have.
+        labels: Names of emotions.
+        own: Points of a user's own labels. They count only for labels that the table lacks.
 
     Raises:
-        ManifestError: a label has no coordinates.
+        ManifestError: A label has no coordinates.
+
+    Example:
+        >>> coordinates(["happy", "sad"]).tolist()
+        [[1.0, 0.735], [0.225, 0.333]]
     """
     refuse_unknown(label for label in labels if label not in own)
     return np.array([(own | VALENCE_AROUSAL)[label] for label in labels], dtype=np.float64).reshape(-1, 2)
 
 
 def refuse_unknown(labels: Iterable[str], where: str = "", remedy: str = "") -> None:
-    """Nothing, if all labels have coordinates.
+    """Refuse labels that have no coordinates.
+
+    Args:
+        labels: Names of emotions.
+        where: The start of the message, which says where the labels stand.
+        remedy: The end of the message, which says what to do.
 
     Raises:
-        ManifestError: with the nearest label that has.
+        ManifestError: A label has no coordinates. The message names the nearest label that has some.
     """
     unknown = sorted({label for label in labels if label not in VALENCE_AROUSAL})
     if unknown:
@@ -87,15 +97,27 @@ def refuse_unknown(labels: Iterable[str], where: str = "", remedy: str = "") -> 
 
 
 def similarity(a: Float[ndarray, "rows 2"], b: Float[ndarray, "columns 2"]) -> Float[ndarray, "rows columns"]:
-    """``1 - Euclidean distance`` between valence-arousal points; from ``1 - sqrt(2)`` to 1."""
+    """Return ``1 - Euclidean distance`` between valence-arousal points, from ``1 - sqrt(2)`` to 1.
+
+    Example:
+        >>> similarity(np.array([[0.5, 0.5]]), np.array([[0.5, 0.5], [0.8, 0.1]])).tolist()
+        [[1.0, 0.5]]
+    """
     return np.asarray(1.0 - np.linalg.norm(a[:, None, :] - b[None, :, :], axis=-1))
 
 
 def quadrant(valence: float, arousal: float) -> str:
-    """``Q1`` (both high), ``Q2`` (low valence, high arousal), ``Q3`` (both low) or ``Q4``; the centre is high.
+    """Return the quadrant of a point: Q1 (both high), Q2 (high arousal), Q3 (both low) or Q4 (high valence).
+
+    A value of exactly 0.5, the centre, counts as high.
 
     Args:
-        valence: In [0, 1], as ``arousal``.
+        valence: A value in [0, 1].
+        arousal: A value in [0, 1].
+
+    Example:
+        >>> quadrant(0.9, 0.8), quadrant(0.1, 0.8), quadrant(0.1, 0.2), quadrant(0.5, 0.2)
+        ('Q1', 'Q2', 'Q3', 'Q4')
     """
     if arousal >= CENTRE:
         return "Q1" if valence >= CENTRE else "Q2"
@@ -103,7 +125,12 @@ def quadrant(valence: float, arousal: float) -> str:
 
 
 def in_order(tags: Iterable[str]) -> tuple[str, ...]:
-    """Distinct tags: those of AudioSet mood in the paper's order, then the others by name."""
+    """Return the distinct tags: first the AudioSet moods in the order of the paper, then the others by name.
+
+    Example:
+        >>> in_order(["serene", "sad", "happy", "sad", "gloomy"])
+        ('happy', 'sad', 'gloomy', 'serene')
+    """
     distinct = set(tags)
     known = tuple(tag for tag in AUDIOSET_MOOD if tag in distinct)
     return known + tuple(sorted(distinct - set(known)))
