@@ -13,7 +13,10 @@ from s2m_ray.files.place import Place
 
 @dataclass(frozen=True)
 class Labels:
-    """Hold a user's own labels: their points in the plane, the names that they stand for, and the music that they map to."""
+    """Hold a user's own labels.
+
+    They have points in the plane, other names that they stand for, and music labels that they map to.
+    """
 
     coordinates: dict[str, tuple[float, float]] = field(default_factory=dict)
     same: dict[str, str] = field(default_factory=dict)

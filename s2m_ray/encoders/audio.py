@@ -19,28 +19,32 @@ from s2m_ray.files.claims import digest
 
 
 class AudioNetwork(Protocol):
-    """Torch module that ``NetworkEncoder`` takes; its forward pass stays differentiable, for fine-tuning.
+    """A torch module that :class:`NetworkEncoder` takes. Its forward pass stays differentiable, for fine-tuning.
 
-    It may have ``max_samples`` (int or None): the longest waveform that it takes; and ``rows_on_cpu``: how many rows
-    of one length it takes at once on the CPU, 1 unless company is measured to pay and to leave a vector as it is.
+    A network may have two more attributes. ``max_samples`` (int or None) is the length of the longest waveform that
+    it takes. ``rows_on_cpu`` is the number of rows of one length that it takes at once on the CPU. It is 1 unless
+    more rows were measured to be faster and to leave every vector as it is.
     """
 
     sample_rate: int
     dim: int
-    min_samples: int  # what is shorter is padded with zeros at its end
+    min_samples: int  # shorter waveforms are padded with zeros at their end
 
     def __call__(self, waves: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
-        """Vectors of waveforms of one length."""
+        """Return the vectors of waveforms that have one length."""
         ...
 
 
 class NetworkEncoder:
     """An audio network as an encoder.
 
-    A waveform's vector depends on nothing but the waveform: see :class:`Runner`.
+    The vector of a waveform depends on nothing but the waveform; see :class:`Runner`.
 
     Args:
-        recipe: What makes the vectors beside the weights (preprocessing, layer, pooling), as JSON values.
+        network: The network.
+        name: The encoder's name.
+        recipe: All that makes the vectors beside the weights (preprocessing, layer, pooling), as JSON values.
+        execution: How the network is run.
     """
 
     input: Literal["audio"] = "audio"
@@ -57,32 +61,32 @@ class NetworkEncoder:
         whole = round(execution.compile_s * self.sample_rate) if execution.compile_s else None
         self._run = Runner(network, execution, whole)
         self.device = self._run.device
-        # Rows of 10 s gain nothing from company on the CPU (measured: wav2vec2-base, 9.2 s of CPU time for four
-        # alone, 9.0 s together), so there each goes alone and is the same bit for bit.
+        # Rows of 10 s gain nothing from a batch on the CPU (measured: wav2vec2-base takes 9.2 s of CPU time for four
+        # rows alone and 9.0 s together). There each row goes alone, and its vector is the same bit for bit.
         on_cuda = self.device == "cuda"
         self._budget = round(execution.batch_s * self.sample_rate) if on_cuda else 1
         self._at_least: int = 1 if on_cuda else getattr(network, "rows_on_cpu", 1)
 
     @property
     def network(self) -> nn.Module:
-        """The torch module."""
+        """Return the torch module."""
         return self._run.network
 
     @property
     def max_s(self) -> float:
-        """Longest waveform in seconds; infinity if there is no limit."""
+        """Return the length of the longest waveform in seconds, or infinity if there is no limit."""
         return self._max_samples / self.sample_rate if self._max_samples else float("inf")
 
     @cached_property
     def space_id(self) -> str:
-        """Hash of the weights, of the recipe and of the dtype: a vector in bfloat16 is another one."""
+        """Return a hash of the weights, the recipe and the dtype, which changes a vector too."""
         return f"network-{digest(VERSION, weights_sha256(self.network), self._recipe, self.settings['dtype'])}"
 
     def encode(self, waveforms: Sequence[Float[ndarray, " _"]]) -> Float[ndarray, "items dim"]:
-        """One float32 vector per mono waveform at ``sample_rate``; lengths may differ.
+        """Return one float32 vector for each mono waveform at ``sample_rate``. The lengths may differ.
 
         Raises:
-            DecodeError: a waveform is empty, too long, or has a value that is not finite.
+            DecodeError: A waveform is empty, too long, or holds a value that is not finite.
         """
         if not waveforms:
             return np.empty((0, self.dim), np.float32)
@@ -102,10 +106,11 @@ class NetworkEncoder:
 
 
 def hub_encoder(spec: Spec, execution: Execution) -> NetworkEncoder:
-    """Encoder of a hub model: ``hf:NAME?layer=9&pooling=mean``, or its folder.
+    """Build the encoder of a hub model from ``hf:NAME?layer=9&pooling=mean``, or from its folder.
 
     Raises:
-        ConfigError, CheckpointError: as :func:`load_hub_audio` and ``find_model``.
+        ConfigError: An option is unknown or has a wrong value.
+        CheckpointError: The model cannot be had, or its folder is incomplete.
     """
     spec.choose(layer=None, pooling=HubAudio.poolings, revision=None)
     layer = spec.integer("layer")

@@ -1,4 +1,4 @@
-"""What every encoder offers."""
+"""The interface that every encoder offers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
@@ -8,9 +8,9 @@ from numpy import ndarray
 
 
 class Encoder(Protocol):
-    """Frozen network or feature extractor: waveforms in, one vector each out.
+    """A frozen network or feature extractor that turns each waveform into one vector.
 
-    ``encode`` promises that a waveform's vector does not depend on the others in the call.
+    ``encode`` promises that the vector of a waveform does not depend on the other waveforms of the call.
     """
 
     name: str
@@ -20,16 +20,16 @@ class Encoder(Protocol):
 
     @property
     def space_id(self) -> str:
-        """Hash of weights and preprocessing: equal ids, comparable vectors."""
+        """Return a hash of weights and preprocessing. Vectors are comparable if their ids are equal."""
         ...
 
     def encode(self, waveforms: Sequence[Float[ndarray, " _"]]) -> Float[ndarray, "items dim"]:
-        """One float32 vector per mono waveform in [-1, 1]; lengths may differ."""
+        """Return one float32 vector for each mono waveform in [-1, 1]. The lengths of the waveforms may differ."""
         ...
 
 
 class TextEncoder(Protocol):
-    """The same for texts."""
+    """A frozen network that turns each text into one vector, with the same promise as :class:`Encoder`."""
 
     name: str
     input: Literal["text"]
@@ -37,11 +37,11 @@ class TextEncoder(Protocol):
 
     @property
     def space_id(self) -> str:
-        """Hash of weights, tokens and pooling: equal ids, comparable vectors."""
+        """Return a hash of weights, tokens and pooling. Vectors are comparable if their ids are equal."""
         ...
 
     def encode_text(self, texts: Sequence[str]) -> Float[ndarray, "items dim"]:
-        """One float32 vector per text."""
+        """Return one float32 vector for each text."""
         ...
 
 
@@ -49,10 +49,10 @@ AnyEncoder = Encoder | TextEncoder
 
 
 def max_s(encoder: AnyEncoder) -> float:
-    """Longest waveform in seconds that the encoder takes; infinity if it takes any."""
+    """Return the length in seconds of the longest waveform that the encoder takes, which may be infinity."""
     return getattr(encoder, "max_s", float("inf"))
 
 
 def settings(encoder: AnyEncoder) -> Mapping[str, object]:
-    """What a network runs with (``dtype``, ``compile``), for headers; empty where there is no network."""
+    """Return the settings of a network (``dtype``, ``compile``) for headers. Without a network, return nothing."""
     return getattr(encoder, "settings", {})

@@ -1,8 +1,8 @@
-"""What encoders there are, for people who choose one; nothing is loaded for it, neither torch nor weights.
+"""A list of encoders for people who choose one. Listing them loads neither torch nor weights.
 
-Licences of hub models are a hint and not checked against their pages: read the page before you use one. ``?``: not
-known to us. ``hf:`` and ``hf-text:`` take any model of
-a known kind: the ones here are examples.
+The licences of hub models are hints that were not checked against their pages, so read the page before you use a
+model. ``?`` means that we do not know the licence. ``hf:`` and ``hf-text:`` take any model of a known kind; the
+entries here are examples.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,12 +13,12 @@ from s2m_ray.encoders.networks.hub_files import cached
 
 @dataclass(frozen=True)
 class Entry:
-    """One encoder. ``dim`` and ``sample_rate`` are those of the vectors and the audio that it takes."""
+    """An encoder, with the length of its vectors (``dim``) and the sample rate of the audio that it takes."""
 
     name: str
     input: Literal["audio", "text"]
     dim: int
-    sample_rate: int | None  # Hz; none for text
+    sample_rate: int | None  # Hz; None for text
     licence: str
     provenance: str
 
@@ -43,7 +43,10 @@ CATALOGUE = (
 
 
 def entries() -> list[dict[str, Any]]:
-    """The catalogue, with ``here`` and ``loadable``: what it takes to load each on this machine, asked offline."""
+    """Return the catalogue. ``here`` and ``loadable`` say what it takes to load each encoder on this machine.
+
+    Nothing is asked over the network.
+    """
     return [asdict(entry) | {"here": (here := _here(entry.name)), "loadable": here == "yes"} for entry in CATALOGUE]
 
 

@@ -1,4 +1,4 @@
-"""Encoders: waveforms or texts in, vectors out."""
+"""Build an encoder from its name. Each family has one function here."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +20,23 @@ def build_encoder(
     compile_s: float | None = None,
     batch_s: float = 120.0,
 ) -> AnyEncoder:
-    """The encoder of that name: ``FAMILY``, ``FAMILY:TARGET?option=value``, or a folder with a model of the hub.
+    """Build the encoder of a name.
 
     Args:
-        dtype, device, compile_s, batch_s: Of networks; see :class:`Execution`.
+        name: ``FAMILY``, ``FAMILY:TARGET?option=value``, or a folder that holds a model of the hub.
+        dtype: Type of a network's products; part of its space.
+        device: Where a network runs; ``auto`` takes CUDA if it is there.
+        compile_s: Length in seconds of the waveforms that run compiled; None compiles nothing.
+        batch_s: Audio-seconds in one forward pass on CUDA.
 
     Raises:
-        ConfigError: there is none, or an option does not fit.
-        CheckpointError: its weights are not there or do not fit.
+        ConfigError: The name or an option is unknown.
+        CheckpointError: The weights are not there or do not fit.
+
+    Example:
+        >>> encoder = build_encoder("spectral")
+        >>> encoder.dim, encoder.sample_rate
+        (718, 16000)
     """
     for key, value, known in (("dtype", dtype, get_args(Dtype)), ("device", device, get_args(Device))):
         if value not in known:
@@ -44,7 +53,7 @@ def build_encoder(
 
 
 def located(name: str) -> str:
-    """An encoder's name that means the same in any working directory: a path in it is absolute."""
+    """Return an encoder's name with absolute paths, so that it means the same in any working directory."""
     return Spec.parse(name, ENCODERS).located()
 
 

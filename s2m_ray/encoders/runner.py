@@ -1,4 +1,7 @@
-"""Torch networks as encoders: equal lengths together, nothing padded, so that nobody's vector depends on others."""
+"""Run torch networks as encoders.
+
+Rows of one length go together and nothing is padded, so that no vector depends on the other rows.
+"""
 
 import hashlib
 from collections import defaultdict
@@ -15,28 +18,28 @@ from torch.nn import functional
 from s2m_ray.encoders.spec import Execution
 from s2m_ray.errors import ConfigError
 
-LEAST_COSINE = 0.99  # of a bfloat16 vector and float32's; measured in every family: 0.9998 or more
-VERSION = 1  # raise it whenever this file changes a vector: stores of different spaces are never mixed
+LEAST_COSINE = 0.99  # between a bfloat16 vector and the float32 one; measured in every family: 0.9998 or more
+VERSION = 1  # raise it whenever a change to this file changes a vector, so that no store mixes the two
 
 
 class Runner:
-    """Runs a network on rows of unequal lengths, those of one length together and none of them padded.
+    """Run a network on rows of different lengths. Rows of one length go together, and none is padded.
 
-    torch's kernels may give other bits for other batch sizes (measured: up to 7e-7 in six of ten families), and for
-    other numbers of threads (measured: wav2vec2, two in place of one, 8e-7). So with a budget of one row on the CPU
-    a vector depends on its row alone, bit for bit at one number of threads. On CUDA TF32 is off and kernels are
-    deterministic; other batch sizes move a vector by rounding.
+    The kernels of torch may give other bits for other batch sizes (measured: up to 7e-7 in six of ten families) and
+    for other numbers of threads (measured: wav2vec2 with two threads instead of one, 8e-7). With a budget of one row
+    on the CPU, a vector therefore depends on its row alone, bit for bit at one number of threads. On CUDA, TF32 is
+    off and kernels are deterministic; another batch size moves a vector by rounding.
 
     Args:
-        network: Is put in eval mode and moved to the device.
-        execution: ``dtype`` bfloat16 is autocast: weights stay float32, matrix products are bfloat16. One length
-            can be compiled, that of whole segments, which most rows of a music library have: a graph for each length
-            would cost half a minute each time, and which rows run compiled must not depend on what came before
-            them.
+        network: The network. It is put into eval mode and moved to the device.
+        execution: With ``dtype`` bfloat16 the network runs under autocast: weights stay float32, and matrix products
+            are bfloat16. Only one length is compiled: whole segments, which most rows of a music library have. A
+            graph for each length would cost half a minute each time, and whether a row runs compiled must not depend
+            on earlier rows.
         compile_length: Rows of this length run compiled.
 
     Raises:
-        ConfigError: CUDA is asked for and not there.
+        ConfigError: CUDA is asked for and is not there.
     """
 
     def __init__(self, network: nn.Module, execution: Execution, compile_length: int | None = None) -> None:
@@ -55,11 +58,12 @@ class Runner:
         self._trusted = self.dtype == "float32"
 
     def __call__(self, rows: Sequence[Tensor], budget: int, at_least: int = 1) -> Float[ndarray, "rows dim"]:
-        """One float32 vector a row, in the order of ``rows`` (at least one).
+        """Return one float32 vector for each row, in the order of ``rows``.
 
         Args:
+            rows: At least one row.
             budget: Sum of the lengths in one forward pass.
-            at_least: So many rows always fit.
+            at_least: The number of rows that go together even if they exceed the budget.
         """
         lengths = defaultdict(list)
         for index, row in enumerate(rows):
@@ -99,33 +103,37 @@ class Runner:
         if len(batch) == 1:
             raise ConfigError(
                 f"one row of {batch.shape[1]} values does not fit into the memory of the device; make segments "
-                "shorter (--set audio.segment_s=5), or use fewer workers a device"
+                "shorter (--set audio.segment_s=5), or use fewer workers per device"
             )
         half = len(batch) // 2
         return torch.cat([self.forward(batch[:half]), self.forward(batch[half:])])
 
     def _compare(self, row: Tensor) -> None:
-        """The first vector in bfloat16 with float32's: a kernel may be wrong, and nobody would see it.
+        """Compare the first bfloat16 vector with the float32 one, because a kernel may be wrong without a sign of it.
 
-        Measured: convolutions of 8 channels a group on CPUs with AMX, torch 2.11 (oneDNN 3.10), cosine 0.09.
+        Measured: convolutions of 8 channels per group on CPUs with AMX, torch 2.11 (oneDNN 3.10), have a cosine of
+            0.09.
         """
         with torch.inference_mode():
             exact = self.network(row.to(self.device)).float()
         cosine = functional.cosine_similarity(self.forward(row), exact).item()
         if exact.isfinite().all() and not cosine >= LEAST_COSINE:  # a vector of NaN is rejected with its item
             raise ConfigError(
-                f"dtype=bfloat16: the first vector has cosine {cosine:.3f} to float32's, expected at least "
-                f"{LEAST_COSINE}; a kernel of this device is wrong for this network, use dtype=float32"
+                f"dtype=bfloat16: the first vector has a cosine of {cosine:.3f} with the float32 one, expected at least "
+                f"{LEAST_COSINE}; a kernel of this device computes this network wrongly: use dtype=float32"
             )
 
 
 def computes_bfloat16() -> bool:
-    """Whether the CPU has instructions for bfloat16; without them it is up to 20 times slower than float32."""
+    """Return whether the CPU has instructions for bfloat16.
+
+    Without them bfloat16 is up to 20 times slower than float32.
+    """
     return any(found for name, found in torch.cpu.get_capabilities().items() if "bf16" in name)
 
 
 def weights_sha256(network: nn.Module) -> str:
-    """SHA-256 over names, types, shapes and bytes of all parameters and persistent buffers, in order of the names."""
+    """Return the SHA-256 over names, types, shapes and bytes of all parameters and persistent buffers, by name."""
     found = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         found.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())

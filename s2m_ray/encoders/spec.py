@@ -1,4 +1,7 @@
-"""Names of encoders, such as ``hf:facebook/wav2vec2-base-960h?layer=9&pooling=mean``, and how a network is run."""
+"""Names of encoders, and how a network is run.
+
+An example of a name is ``hf:facebook/wav2vec2-base-960h?layer=9&pooling=mean``.
+"""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -18,16 +21,23 @@ class Spec:
     """The parts of an encoder's name: ``family:target?option=value&option=value``."""
 
     text: str
-    family: str  # empty: the target stands alone
+    family: str  # empty if the target stands alone
     target: str
     options: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str, families: Collection[str]) -> "Spec":
-        """Parts of a name. A name with none of the ``families`` in front is a target without a family.
+        """Split a name into its parts.
+
+        A name that starts with none of the ``families`` is a target without a family.
 
         Raises:
-            ConfigError: an option is not ``option=value``, or is given twice.
+            ConfigError: An option is not ``option=value``, or is given twice.
+
+        Example:
+            >>> spec = Spec.parse("hf:facebook/wav2vec2-base?layer=9", ["hf", "spectral"])
+            >>> spec.family, spec.target, spec.integer("layer")
+            ('hf', 'facebook/wav2vec2-base', 9)
         """
         head, _, query = text.partition("?")
         try:
@@ -42,13 +52,13 @@ class Spec:
         return cls(text, family, target, dict(pairs))
 
     def choose(self, **allowed: Collection[str] | None) -> dict[str, str]:
-        """The options that are given.
+        """Return the options that are given, after checking them.
 
         Args:
-            allowed: Values of each option that there is; None: any.
+            allowed: The values that each option may have. None allows any value.
 
         Raises:
-            ConfigError: an unknown option (with the nearest known one) or value.
+            ConfigError: An option or a value is unknown. The message names the nearest known option.
         """
         for key, value in self.options.items():
             if key not in allowed:
@@ -63,10 +73,10 @@ class Spec:
         return dict(self.options)
 
     def integer(self, key: str) -> int | None:
-        """An option that is a whole number; None if it is not given.
+        """Return an option that is a whole number, or None if it is not given.
 
         Raises:
-            ConfigError: it is something else.
+            ConfigError: The value is not a whole number.
         """
         value = self.options.get(key)
         try:
@@ -75,7 +85,10 @@ class Spec:
             raise ConfigError(f"encoder '{self.text}': {key}={value}, expected a whole number") from None
 
     def located(self) -> str:
-        """The name with absolute paths where the target or an option is a file or folder here: for other places."""
+        """Return the name with absolute paths, so that it means the same in any working directory.
+
+        A target or an option counts as a path if a file or folder of that name exists here.
+        """
         parts = [part for part in (self.family, _absolute(self.target)) if part]
         options = {key: _absolute(value) for key, value in self.options.items()}
         name = ":".join(parts)
@@ -85,18 +98,18 @@ class Spec:
         """Return the target as the name or the folder of a hub model.
 
         Raises:
-            ConfigError: there is no target.
+            ConfigError: The name has no target.
         """
         if not self.target:
             raise ConfigError(f"encoder '{self.text}': expected {self.family}:NAME of a hub model, or its folder")
         return self.target
 
     def file(self) -> Path:
-        """The target as a file.
+        """Return the target as a file.
 
         Raises:
-            ConfigError: there is no target.
-            CheckpointError: there is no such file.
+            ConfigError: The name has no target.
+            CheckpointError: The file does not exist.
         """
         if not self.target:
             raise ConfigError(f"encoder '{self.text}': expected {self.family}:/path/to/checkpoint")
@@ -115,11 +128,11 @@ def _absolute(text: str) -> str:
 class Execution:
     """How a network is run.
 
-    ``dtype`` changes numbers and is part of ``space_id``. Compiling changes them by rounding only, so it is not,
-    but no store mixes the two. ``device`` and ``batch_s`` are resources.
+    ``dtype`` changes numbers, so it is part of ``space_id``. Compiling changes numbers by rounding only, so it is not
+    part of it, but no store mixes compiled and other vectors. ``device`` and ``batch_s`` are resources.
     """
 
     dtype: Dtype = "float32"
     device: Device = "auto"
-    compile_s: float | None = None  # waveforms of exactly this length run compiled; None: none do
-    batch_s: float = 120.0  # audio-seconds in one forward pass, on CUDA
+    compile_s: float | None = None  # only waveforms of exactly this length run compiled; None compiles nothing
+    batch_s: float = 120.0  # audio-seconds in one forward pass on CUDA

@@ -21,23 +21,24 @@ from s2m_ray.errors import ConfigError
 from s2m_ray.files.claims import digest
 
 TOKENS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model")
-BATCH_TOKENS = 16384  # in one forward pass: 32 texts of the longest kind, 512 tokens
+BATCH_TOKENS = 16384  # in one forward pass, enough for 32 of the longest texts (512 tokens)
 
 
 class HubTextEncoder:
-    """Encoder of a hub text model: ``hf-text:NAME?pooling=mean``, or its folder.
+    """The encoder of a hub text model, from ``hf-text:NAME?pooling=mean`` or from its folder.
 
-    Texts of equally many tokens go together, without padding: on the CPU too, since short texts gain from company
-    (measured: DistilBERT, 128 texts of 8 to 40 tokens, 6.0 s alone, 3.8 s so, 3.3 s in the best padded batches).
-    Other texts in the call move a vector by rounding at most, 1e-5 stated. Texts are cut at the model's limit, as
-    in the original.
+    Texts with the same number of tokens go together, without padding, on the CPU too, because short texts gain from a
+    batch (measured: DistilBERT on 128 texts of 8 to 40 tokens takes 6.0 s alone, 3.8 s like this, and 3.3 s in the
+    best padded batches). The other texts of a call move a vector by rounding at most; the promise is 1e-5. Texts are
+    cut at the limit of the model, as in the original.
 
-    With ``checkpoint=FILE`` the weights are those of stage 1 of speech-to-music: see :func:`load_fine_tuned`.
-    Without ``pooling`` a model that says its own (sentence-transformers do) gets that one, any other ``first``.
+    With ``checkpoint=FILE`` the weights are those of stage 1 of speech-to-music; see :func:`load_fine_tuned`. Without
+    ``pooling``, a model that declares its own pooling (as sentence-transformers do) gets that one, and any other
+    ``first``.
 
     Raises:
-        ConfigError: no text model, an unknown option, or it is to be compiled.
-        CheckpointError: the folder cannot be had or is not whole.
+        ConfigError: The model is no text model, an option is unknown, or the model is to be compiled.
+        CheckpointError: The folder cannot be had, or it is incomplete.
     """
 
     input: Literal["text"] = "text"
@@ -47,7 +48,7 @@ class HubTextEncoder:
 
         spec.choose(pooling=POOLINGS, revision=None, checkpoint=None)
         if execution.compile_s is not None:
-            raise ConfigError(f"encoder '{spec.text}': compile=true, but texts have no usual length; expected false")
+            raise ConfigError(f"encoder '{spec.text}': compile=true, but texts have no common length; expected compile=false")
         folder = find_model(spec.hub_name(), spec.options.get("revision"))
         config = attempt(AutoConfig.from_pretrained, folder, CONFIG)
         if config.model_type in AUDIO_MODELS or config.is_encoder_decoder or not hasattr(config, "vocab_size"):
@@ -73,16 +74,16 @@ class HubTextEncoder:
 
     @property
     def network(self) -> nn.Module:
-        """The torch module."""
+        """Return the torch module."""
         return self._run.network
 
     @cached_property
     def space_id(self) -> str:
-        """Hash of the weights, the tokenizer's files, the pooling and the dtype."""
+        """Return a hash of the weights, the tokenizer's files, the pooling and the dtype."""
         return f"text-{digest(VERSION, weights_sha256(self.network), self._recipe, self.settings['dtype'])}"
 
     def encode_text(self, texts: Sequence[str]) -> Float[ndarray, "items dim"]:
-        """One float32 vector per text."""
+        """Return one float32 vector for each text."""
         if not texts:
             return np.empty((0, self.dim), np.float32)
         tokens = self._tokenizer(list(texts), truncation=True, max_length=self._limit)["input_ids"]

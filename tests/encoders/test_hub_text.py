@@ -135,7 +135,7 @@ def test_what_is_no_text_model_is_refused(distilbert, tmp_path):
         build_encoder(f"hf:{distilbert}")
     with pytest.raises(ConfigError, match="unknown option 'poling'; did you mean 'pooling'"):
         build_encoder(f"hf-text:{distilbert}?poling=mean")
-    with pytest.raises(ConfigError, match="compile=true, but texts have no usual length"):
+    with pytest.raises(ConfigError, match="compile=true, but texts have no common length"):
         build_encoder(str(distilbert), compile_s=10.0)
     with pytest.raises(CheckpointError, match="no such folder"):
         build_encoder(f"hf-text:{tmp_path / 'gone'}")
