@@ -48,7 +48,9 @@ class HubTextEncoder:
 
         spec.choose(pooling=POOLINGS, revision=None, checkpoint=None)
         if execution.compile_s is not None:
-            raise ConfigError(f"encoder '{spec.text}': compile=true, but texts have no common length; expected compile=false")
+            raise ConfigError(
+                f"encoder '{spec.text}': compile=true, but texts have no common length; expected compile=false"
+            )
         folder = find_model(spec.hub_name(), spec.options.get("revision"))
         config = attempt(AutoConfig.from_pretrained, folder, CONFIG)
         if config.model_type in AUDIO_MODELS or config.is_encoder_decoder or not hasattr(config, "vocab_size"):

@@ -131,7 +131,9 @@ class Miscomputed(Fake):
 
 
 def test_wrong_kernels_of_bfloat16_are_found_at_the_first_vector():
-    with pytest.raises(ConfigError, match=r"bfloat16: the first vector has a cosine of 0\.\d+ with the float32 one.*=float32$"):
+    with pytest.raises(
+        ConfigError, match=r"bfloat16: the first vector has a cosine of 0\.\d+ with the float32 one.*=float32$"
+    ):
         encoder(Miscomputed(), dtype="bfloat16").encode(waves(0.1, 0.1))
     network = Fake()
     encoder(network, dtype="bfloat16").encode(waves(0.1, 0.2))
