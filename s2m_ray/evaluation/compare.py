@@ -1,84 +1,55 @@
 """Two or more methods on the same queries: which differences are more than luck?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool
 from numpy import ndarray
 
 from s2m_ray.errors import ConfigError, EvaluationError
 from s2m_ray.evaluation.reading import Evaluation, refuse_unpaired
-from s2m_ray.evaluation.stats import cohen_d_z, difference_interval, dominance, holm, sign_flip_p, unusable_speakers
-
-Unit = Literal["speaker", "query"]
-NOUNS = {"speaker": "speakers", "query": "queries"}
-ALPHA = 0.05
-RESAMPLES = 2000  # of the intervals: the 2.5 % tail holds 50
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One metric of one pair of methods: ``second`` minus ``first``."""
-
-    first: str
-    second: str
-    metric: str
-    queries: int  # that both have a value for
-    difference: float
-    interval: tuple[float, float]  # 95 %, over units x seeds
-    p: float
-    p_holm: float
-    d_z: float | None  # Cohen, over queries
-    d_w: float  # Cliff's dominance, over queries
-
-    @property
-    def real(self) -> bool:
-        """Whether test and interval agree: the one knows the queries, the other the seeds of training as well."""
-        return self.p_holm <= ALPHA and not self.interval[0] <= 0 <= self.interval[1]
-
-    @property
-    def turns_with_seeds(self) -> bool:
-        """Whether the test alone finds a difference."""
-        return self.p_holm <= ALPHA and not self.real
+from s2m_ray.evaluation.stats import unusable_speakers
+from s2m_ray.evaluation.verdict import Pair, Unit, Verdict, best_of, judge, unit_of
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All pairs of some methods, in all their common metrics."""
+    """Every pair of some methods, in every metric that all of them have."""
 
     evaluations: tuple[Evaluation, ...]
     metrics: tuple[str, ...]
     unit: Unit
     units: int
     why_unit: str
-    differences: tuple[Difference, ...]
+    differences: tuple[Verdict, ...]
 
-    def wins(self, name: str, metric: str) -> bool:
-        """Whether a method is shown to be better than each other one."""
-        pairs = [d for d in self.differences if d.metric == metric and name in (d.first, d.second)]
-        return all(d.real and (d.difference > 0) == (d.second == name) for d in pairs)
+    @property
+    def best(self) -> set[tuple[str, str]]:
+        """(Method, metric) of every method that is shown to be better than each other one."""
+        return best_of([e.name for e in self.evaluations], self.differences)
 
-    def pair(self, first: str, second: str) -> list[Difference]:
-        """Differences of one pair."""
+    def pair(self, first: str, second: str) -> list[Verdict]:
+        """Return the differences of one pair of methods, a metric each."""
         return [d for d in self.differences if (d.first, d.second) == (first, second)]
 
 
 def compare(
     evaluations: Sequence[Evaluation], *, unit: Unit | None = None, metrics: Sequence[str] | None = None
 ) -> Comparison:
-    """Paired differences of each later evaluation to each earlier one, with interval, p and effect size.
+    """Return the paired difference of each later evaluation to each earlier one, in each metric.
 
-    p is of the sign-flip test over units, each query's value being its mean over seeds; Holm's correction takes all
-    pairs and metrics of the call as one family, for a reader may pick any of them. The unit is the speaker where
-    known: utterances of one speaker rise and fall together, so that a test over queries finds differences that other
-    speakers would not show.
+    All pairs and metrics of the call are one family for Holm's correction, because a reader may pick any of them.
+
+    Args:
+        unit: What the test and the intervals draw; None takes the speakers where they are known.
+        metrics: The metrics to compare; None takes all that the evaluations share.
 
     Raises:
-        EvaluationError: fewer than two evaluations, different queries, galleries or splits, no common metric, or
-            speakers that ``unit="speaker"`` cannot use.
+        EvaluationError: there are fewer than two evaluations, they have different queries, galleries or splits, they
+            share no metric, or ``unit="speaker"`` cannot use their speakers.
     """
     if len(evaluations) < 2:
         raise EvaluationError("--compare: one evaluation, expected two or more; name the folders to be compared")
@@ -88,28 +59,34 @@ def compare(
     reason = unusable_speakers(speakers)
     if unit == "speaker" and reason:
         raise EvaluationError(f"--unit speaker: {reason}, in {evaluations[0].folder}; compare with --unit query")
-    unit, why = _unit(unit, reason)
+    unit, why = (unit, "as asked") if unit else unit_of(speakers)
     units = [str(s) for s in speakers] if unit == "speaker" else list(evaluations[0].query_ids)
-    found = [
-        difference
+    pairs = [
+        Pair(
+            first.name,
+            second.name,
+            metric,
+            first.values[metric],
+            second.values[metric],
+            same_seeds=first.seeds == second.seeds,
+        )
         for first, second in combinations(evaluations, 2)
-        for difference in _pair(first, second, chosen, units)
+        for metric in chosen
     ]
-    corrected = holm(np.array([difference.p for difference in found]))
-    differences = tuple(replace(d, p_holm=float(p)) for d, p in zip(found, corrected, strict=True))
-    return Comparison(tuple(evaluations), chosen, unit, len(set(units)), why, differences)
+    differences = judge(pairs, units, use="compare")
+    return Comparison(tuple(evaluations), chosen, unit, len(set(units)), why, tuple(differences))
 
 
-def defined(evaluations: Sequence[Evaluation], metric: str) -> ndarray:
-    """Queries whose value is a number in every seed of all evaluations."""
-    return np.all([np.isfinite(e.values[metric]).all(axis=0) for e in evaluations], axis=0)
+def defined(evaluations: Sequence[Evaluation], metric: str) -> Bool[ndarray, " queries"]:
+    """Return which queries have a number in every seed of all evaluations."""
+    return np.asarray(np.all([np.isfinite(e.values[metric]).all(axis=0) for e in evaluations], axis=0))
 
 
 def as_unit(text: str | None) -> Unit | None:
-    """The unit of that name.
+    """Return the unit of that name; None stays None.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no unit of that name.
     """
     for unit in get_args(Unit):
         if text == unit:
@@ -117,14 +94,6 @@ def as_unit(text: str | None) -> Unit | None:
     if text is None:
         return None
     raise ConfigError(f"--unit {text}: expected {' or '.join(get_args(Unit))}")
-
-
-def _unit(wanted: Unit | None, reason: str | None) -> tuple[Unit, str]:
-    if wanted:
-        return wanted, "as asked"
-    if reason:
-        return "query", reason
-    return "speaker", "utterances of one speaker are not independent"
 
 
 def _common(evaluations: Sequence[Evaluation], wanted: Sequence[str] | None) -> tuple[str, ...]:
@@ -138,26 +107,3 @@ def _common(evaluations: Sequence[Evaluation], wanted: Sequence[str] | None) -> 
             f"compared, found {', '.join(common) or 'none'}; were they evaluated with the same --k?"
         )
     return tuple(name for name in common if wanted is None or name in wanted)
-
-
-def _pair(first: Evaluation, second: Evaluation, metrics: Sequence[str], units: Sequence[str]) -> list[Difference]:
-    names, place = np.unique(np.array(units), return_inverse=True)
-    totals = np.zeros((len(names), len(metrics)))
-    found = []
-    for column, metric in enumerate(metrics):
-        kept = defined((first, second), metric)
-        a, b = first.values[metric][:, kept], second.values[metric][:, kept]
-        differences: Float[ndarray, " queries"] = b.mean(axis=0) - a.mean(axis=0)
-        totals[:, column] = np.bincount(place[kept], differences, len(names)) / kept.sum()
-        interval = difference_interval(
-            a,
-            b,
-            names[place[kept]].tolist(),
-            same_seeds=first.seeds == second.seeds,
-            resamples=RESAMPLES,
-            use=metric,
-        )
-        mean, effects = float(differences.mean()), (cohen_d_z(differences), dominance(differences))
-        found.append(Difference(first.name, second.name, metric, int(kept.sum()), mean, interval, 1.0, 1.0, *effects))
-    p = sign_flip_p(totals, use="compare")
-    return [replace(d, p=float(value)) for d, value in zip(found, p, strict=True)]

@@ -1,6 +1,6 @@
 """Project, search, score: two stores and a checkpoint -> an evaluation folder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,6 +166,18 @@ def _original_gains(parts: Parts, qrels: Qrels, ranks: Ranks, rows: ndarray, k: 
     ]
 
 
+def averaged(
+    values: Float[ndarray, "seeds queries"],
+    floor: Float[ndarray, " queries"],
+    speakers: Sequence[str | None],
+    *,
+    resamples: int,
+    use: str,
+) -> dict[str, Any]:
+    """Return what a header says of one metric: mean, deviation over seeds, floor and intervals."""
+    return summary(values, floor) | intervals(values, speakers, resamples=resamples, use=use)
+
+
 def _averages(
     scored: Scored, queries: Store, label_map: Mapping[str, str], bootstrap: int
 ) -> dict[str, dict[str, Any]]:
@@ -185,8 +197,7 @@ def _averages(
     overall: dict[str, Any] = {}
     for name, value in scored.values.items():
         parts = [part["metrics"][name] for part in per_emotion.values()]
-        overall[name] = summary(value, scored.floors[name])
-        overall[name] |= intervals(value, speakers, resamples=bootstrap, use=name)
+        overall[name] = averaged(value, scored.floors[name], speakers, resamples=bootstrap, use=name)
         overall[name] |= {
             "macro": float(np.mean([part["mean"] for part in parts])),
             "macro_floor": float(np.mean([part["floor"] for part in parts])),

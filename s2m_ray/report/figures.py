@@ -54,7 +54,7 @@ def heat_map(rows: Sequence[Row], choice: Choice, keys: Sequence[str], objective
                 continue
             mean = sum(row.mean(objective) for row in inside) / len(inside)
             gain = inside[0].gain if len(inside) == 1 else None
-            marks = "▲" if gain and gain.real and gain.difference > 0 else "▼" if gain and gain.real else ""
+            marks = "▲" if gain and gain.shown and gain.difference > 0 else "▼" if gain and gain.shown else ""
             spread = f"± {inside[0].metrics[objective]['std']:.3f}" if len(inside) == 1 else f"{len(inside)} settings"
             share = scale(mean)
             cells.append(

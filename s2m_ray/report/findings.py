@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from s2m_ray.errors import EvaluationError
-from s2m_ray.evaluation.compare import ALPHA, NOUNS, Comparison, defined
+from s2m_ray.evaluation.compare import Comparison, defined
 from s2m_ray.evaluation.reading import Evaluation
-from s2m_ray.evaluation.stats import EXACT_UNITS, FLIPS, smallest_p
+from s2m_ray.evaluation.verdict import ALPHA, NOUNS, assignments, smallest_p
 from s2m_ray.files.claims import claim
 from s2m_ray.files.whole import replacing, write_json
 from s2m_ray.report.markup import csv_table, markdown_table
@@ -37,7 +37,7 @@ def difference_rows(comparison: Comparison) -> list[list[str]]:
                 p_text(d.p_holm),
                 "–" if d.d_z is None else f"{d.d_z:+.2f}",
                 f"{d.d_w:+.2f}",
-                "yes" if d.real else "no",
+                "yes" if d.shown else "no",
             ]
         )
     return rows
@@ -53,13 +53,13 @@ def verdicts(comparison: Comparison) -> list[str]:
     said = []
     for first, second in combinations([e.name for e in comparison.evaluations], 2):
         pair = comparison.pair(first, second)
-        better = [d for d in pair if d.real and d.difference > 0]
-        worse = [d for d in pair if d.real and d.difference < 0]
+        better = [d for d in pair if d.better == second]
+        worse = [d for d in pair if d.worse == second]
         for chosen, word in ((better, "better"), (worse, "worse")):
             texts = [f"{d.metric} ({d.difference:+.3f}, Holm p {p_text(d.p_holm)})" for d in chosen]
             if texts:
                 said.append(f"{second} is {word} than {first} in {', '.join(texts)}.")
-        unsure = [d.metric for d in pair if not d.real]
+        unsure = [d.metric for d in pair if not d.shown]
         if unsure:
             said.append(f"{second} and {first}: no difference shown in {', '.join(unsure)}.")
     by_seeds = [f"{d.metric} of {d.second} and {d.first}" for d in comparison.differences if d.turns_with_seeds]
@@ -88,8 +88,7 @@ def _hints(comparison: Comparison) -> list[str]:
 
 def method_note(comparison: Comparison) -> str:
     """How the figures were made, for the caption of a table."""
-    exact = comparison.units <= EXACT_UNITS
-    signs = f"all {2**comparison.units} assignments" if exact else f"{FLIPS} random assignments"
+    signs = assignments(comparison.units)
     first, units = comparison.evaluations[0], f"{comparison.units} {NOUNS[comparison.unit]}"
     return (
         f"{len(first.query_ids)} queries x {first.header['gallery']} music items. Means ± sample deviation over "
@@ -121,7 +120,7 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
         "why_unit": comparison.why_unit,
         "alpha": ALPHA,
         "family": len(comparison.differences),
-        "differences": [asdict(d) | {"real": d.real} for d in comparison.differences],
+        "differences": [asdict(d) | {"real": d.shown} for d in comparison.differences],
         "verdicts": verdicts(comparison),
         "note": method_note(comparison),
     }
@@ -141,7 +140,7 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
         temporary.write_text("\n".join([*tables, words, "", method_note(comparison), ""]))
     names = ["first", "second", "metric", "queries", "difference", "low", "high", "p", "p_holm", "d_z", "d_w", "real"]
     rows = [
-        [d.first, d.second, d.metric, d.queries, d.difference, *d.interval, d.p, d.p_holm, d.d_z, d.d_w, d.real]
+        [d.first, d.second, d.metric, d.queries, d.difference, *d.interval, d.p, d.p_holm, d.d_z, d.d_w, d.shown]
         for d in comparison.differences
     ]
     with replacing(out / "compare.csv") as temporary:

@@ -16,7 +16,7 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 from s2m_ray.audio.excerpts import EXCERPT_S
 from s2m_ray.errors import EvaluationError
 from s2m_ray.evaluation.reading import find_folders, read_header
-from s2m_ray.report.paired import paired, tasks
+from s2m_ray.report.paired import marks, paired
 from s2m_ray.report.players import Shelf
 from s2m_ray.report.projection import MAP_SIZE, PLANE_MARGIN, PLANE_SIZE, joint_map, plane
 from s2m_ray.report.style import COLOURS, NOTHING, flat, number, palette, words
@@ -99,8 +99,9 @@ def read_results(root: Path) -> list[Result]:
 def render(results: Sequence[Result], *, queries_per_emotion: int, seed: int) -> str:
     """The page as text; equal folders, arguments and library versions give equal pages."""
     shown = max(results, key=lambda result: result.headline)  # the first of equals
-    best = sorted(results, key=lambda result: -result.headline)[:MAX_PANELS]
-    panels = [drawn(result, seed=seed) for result in results if result in best]
+    comparisons = paired(results)
+    highest = sorted(results, key=lambda result: -result.headline)[:MAX_PANELS]
+    panels = [drawn(result, seed=seed) for result in results if result in highest]
     queries = heard(shown, queries_per_emotion=queries_per_emotion, seed=seed)
     maps = {json.dumps(r.header["label_map"], sort_keys=True): r.header["label_map"] for r in results}
     labels = {label for r in results for label in (*r.header["label_map"], *r.header["per_emotion"])}
@@ -118,9 +119,9 @@ def render(results: Sequence[Result], *, queries_per_emotion: int, seed: int) ->
     environment.filters |= {"number": number, "flat": flat, "words": words}
     return environment.get_template("page.html").render(
         results=results,
-        comparisons=paired(results),
+        comparisons=comparisons,
         shown=shown,
-        marked=marked(results),
+        marks=marks(results, comparisons),
         panels=panels,
         queries=queries,
         styles=styles,
@@ -184,17 +185,6 @@ def drawn(result: Result, *, seed: int) -> dict[str, Any]:
         raise EvaluationError(
             f"{result.folder / 'items.parquet'}: vectors of unequal length; expected those of one joint space"
         ) from error
-
-
-def marked(results: Sequence[Result]) -> set[tuple[str, str]]:
-    """(evaluation, metric) with the best mean of its task; a task alone in the table has no best."""
-    best: set[tuple[str, str]] = set()
-    for task in (group for group in tasks(results) if len(group) > 1):
-        for metric in dict.fromkeys(name for result in task for name in result.header["metrics"]):
-            means = [(result.header["metrics"].get(metric, {}).get("mean"), result.name) for result in task]
-            means = [(mean, name) for mean, name in means if number(mean) != NOTHING]
-            best |= {(name, metric) for mean, name in means if mean == max(means)[0]}
-    return best
 
 
 def run(root: Path, out: Path) -> Path:

@@ -10,6 +10,7 @@ from s2m_ray.errors import EvaluationError
 from s2m_ray.evaluation.compare import Comparison, compare
 from s2m_ray.evaluation.reading import read_evaluations
 from s2m_ray.report.findings import difference_rows, method_note, verdicts
+from s2m_ray.report.style import NOTHING, number
 
 MAX_METHODS = 6  # 15 pairs; a sweep has more, and nobody reads 300
 
@@ -50,16 +51,16 @@ def tasks(results: Sequence[T]) -> list[list[T]]:
 
 
 def paired(results: Sequence[Named]) -> list[dict[str, Any]]:
-    """A comparison for each task with two or more evaluations, or the ``problem`` that stands against it.
+    """Return a comparison for each task with two or more evaluations, or the ``problem`` that stands against it.
 
-    Of more than six evaluations the best by the headline metric are compared; the page says so.
+    Of more than ``MAX_METHODS`` evaluations those with the highest headline metric are compared; the page says so.
     """
     found = []
     for group in tasks(results):
         if len(group) < 2:
             continue
-        best = sorted(group, key=lambda result: -result.headline)[:MAX_METHODS]
-        chosen = [result for result in group if result in best]
+        highest = sorted(group, key=lambda result: -result.headline)[:MAX_METHODS]
+        chosen = [result for result in group if result in highest]
         shown: dict[str, Any] = {"names": [r.name for r in chosen], "left_out": len(group) - len(chosen)}
         try:
             shown |= _content(_compared(chosen))
@@ -67,6 +68,33 @@ def paired(results: Sequence[Named]) -> list[dict[str, Any]]:
             shown["problem"] = str(error)
         found.append(shown)
     return found
+
+
+def marks(results: Sequence[Named], comparisons: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Return what stands beside a mean, by evaluation and metric: ``best`` or ``highest mean``.
+
+    Best is an evaluation that is shown to be better than every other one of its task. Where the test shows no such
+    evaluation, or not all of the task were compared, the highest mean is only called that. An evaluation that is alone
+    in its task has no mark.
+
+    Args:
+        comparisons: What :func:`paired` gave of the same results.
+    """
+    best = {mark for c in comparisons if not c["left_out"] for mark in c.get("best", ())}
+    found: dict[tuple[str, str], str] = {}
+    for task in (group for group in tasks(results) if len(group) > 1):
+        for metric in dict.fromkeys(name for result in task for name in result.header["metrics"]):
+            shown = [result.name for result in task if (result.name, metric) in best]
+            mark = "best" if shown else "highest mean"
+            found |= dict.fromkeys(((name, metric) for name in shown or _highest(task, metric)), mark)
+    return found
+
+
+def _highest(task: Sequence[Named], metric: str) -> list[str]:
+    """Return the evaluations of a task that have the highest mean of a metric."""
+    means = {result.name: result.header["metrics"].get(metric, {}).get("mean") for result in task}
+    known = {name: mean for name, mean in means.items() if number(mean) != NOTHING}
+    return [name for name, mean in known.items() if mean == max(known.values())]
 
 
 def _compared(results: Sequence[Named]) -> Comparison:
@@ -79,7 +107,8 @@ def _content(comparison: Comparison) -> dict[str, Any]:
     return {
         "header": header,
         "rows": rows,
-        "real": [d.real for d in comparison.differences],
+        "shown": [d.shown for d in comparison.differences],
+        "best": comparison.best,
         "verdicts": verdicts(comparison),
         "note": method_note(comparison),
     }

@@ -10,13 +10,13 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from s2m_ray.config.space import value_of
-from s2m_ray.evaluation.compare import NOUNS
+from s2m_ray.evaluation.verdict import NOUNS, Verdict
 from s2m_ray.files.tables import write_table
 from s2m_ray.files.whole import replacing
 from s2m_ray.report import figures
 from s2m_ray.report.findings import p_text
 from s2m_ray.report.markup import csv_table, markdown_table
-from s2m_ray.tuning.selection import Choice, Gain, Row
+from s2m_ray.tuning.selection import Choice, Row
 from s2m_ray.tuning.sensitivity import variance_shares
 
 MAP_KEYS = ("loss.emo_lambda", "loss.margin")  # of the heat map, where they are searched
@@ -144,34 +144,39 @@ def told_choice(choice: Choice, objective: str) -> dict[str, Any]:
 
 
 def sentences(choice: Choice, header: Mapping[str, Any], objective: str) -> list[str]:
-    """What was found, in words."""
-    winner, baseline, gain = choice.winner, choice.baseline, choice.gain
-    by, seeds = header["chosen_by"], len(header["seeds"])
+    """Return what was found, in words."""
+    winner, by, seeds = choice.winner, header["chosen_by"], len(header["seeds"])
     found = [
-        f"Best by {objective} on {by['split']}: {winner.configuration.name}, {_spread(winner.metrics[objective])} "
-        f"over {seeds} seeds ({by['queries']} queries x {by['gallery']} pieces)."
+        f"{'Chosen' if choice.alike else 'Best'} by {objective} on {by['split']}: {winner.configuration.name}, "
+        f"{_spread(winner.metrics[objective])} over {seeds} seeds ({by['queries']} queries x {by['gallery']} pieces).",
+        _gain_sentence(choice, NOUNS[by["unit"]]),
     ]
-    if gain is None:
-        found.append("It has no regulariser: none of the others was better.")
-    else:
-        low, high = gain.interval
-        verdict = "The gain is real" if gain.p <= 0.05 and not low <= 0 <= high else "The gain may be chance"
-        found.append(
-            f"{verdict}: {gain.difference:+.3f} over the best without a regulariser ({baseline.configuration.name}), "
-            f"95 % interval {low:+.3f} to {high:+.3f}, p {p_text(gain.p)} by the paired test over "
-            f"{NOUNS[by['unit']]}; both were chosen by these very queries, so that it flatters the winner."
-        )
     if choice.alike:
-        found.append(f"The paired test does not tell {len(choice.alike)} other configurations from the best.")
+        found.append(f"No difference is shown between it and {len(choice.alike)} other configurations.")
     test = header.get("test", {})
     if "best" in test:
-        values = [f"{name} {_spread(test[name][objective])}" for name in ("best", "baseline")]
+        names = {"best": "the chosen one", "baseline": "the baseline"}
+        values = [f"{said} {_spread(test[name][objective])}" for name, said in names.items()]
         looks = len(test["touched"])
         times = "once, by these two" if looks == 1 else f"{looks} times, see tune.json"
         found.append(f"On {test['split']}: {', '.join(values)}. That split was looked at {times}.")
     elif "absent" in test:
         found.append(f"No test: {test['absent']}.")
     return found
+
+
+def _gain_sentence(choice: Choice, units: str) -> str:
+    gain = choice.gain
+    if gain is None:
+        return "It has no regulariser: no configuration with a regulariser had a higher mean."
+    low, high = gain.interval
+    verdict = "The gain is real" if gain.shown else "The gain may be chance"
+    return (
+        f"{verdict}: {gain.difference:+.3f} over the configuration without a regulariser that has the highest mean "
+        f"({choice.baseline.configuration.name}), 95 % interval {low:+.3f} to {high:+.3f}, p {p_text(gain.p)} by the "
+        f"paired test over {units}, {p_text(gain.p_holm)} with Holm's correction over all gains. Both were chosen by "
+        "these very queries, which flatters the winner."
+    )
 
 
 def _metrics(rows: Sequence[Row]) -> list[str]:
@@ -183,20 +188,21 @@ def _spread(value: Mapping[str, Any], *, interval: bool = True) -> str:
     return f"{value['mean']:.3f} ± {value['std']:.3f}" + (f" ({low:.3f} to {high:.3f})" if interval else "")
 
 
-def _gain_cells(gain: Gain | None) -> list[str]:
+def _gain_cells(gain: Verdict | None) -> list[str]:
     if gain is None:
         return ["", ""]
     low, high = gain.interval
-    return [f"{gain.difference:+.3f} ({low:+.3f} to {high:+.3f}){' *' if gain.real else ''}", p_text(gain.p_holm)]
+    return [f"{gain.difference:+.3f} ({low:+.3f} to {high:+.3f}){' *' if gain.shown else ''}", p_text(gain.p_holm)]
 
 
 def _remark(row: Row, choice: Choice) -> str:
-    key = row.configuration.key
-    names = [name for name, other in (("best", choice.winner), ("baseline", choice.baseline)) if row is other]
+    """Return what stands beside a row. It is called best only if it is shown to be better than each other one."""
+    key, chosen = row.configuration.key, "chosen" if choice.alike else "best"
+    names = [name for name, other in ((chosen, choice.winner), ("baseline", choice.baseline)) if row is other]
     if key in choice.tied:
         names.append("tied")
     elif key in choice.alike:
-        names.append("not told from the best")
+        names.append("not told from the chosen one")
     return ", ".join(names)
 
 
@@ -206,14 +212,14 @@ def _told(row: Row, keys: Sequence[str]) -> dict[str, Any]:
     return told | ({"gain": _told_gain(row.gain)} if row.gain else {})
 
 
-def _told_gain(gain: Gain) -> dict[str, Any]:
+def _told_gain(gain: Verdict) -> dict[str, Any]:
     return {
-        "over": gain.reference,
+        "over": gain.first,
         "difference": gain.difference,
         "ci95": list(gain.interval),
         "p": gain.p,
         "p_holm": gain.p_holm,
-        "real": gain.real,
+        "real": gain.shown,
     }
 
 

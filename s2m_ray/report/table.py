@@ -6,8 +6,9 @@ from itertools import groupby
 from pathlib import Path
 
 from s2m_ray.errors import ConfigError, EvaluationError
-from s2m_ray.evaluation.compare import ALPHA, NOUNS, Unit, compare
+from s2m_ray.evaluation.compare import compare
 from s2m_ray.evaluation.reading import Evaluation, find_folders, read_evaluations
+from s2m_ray.evaluation.verdict import ALPHA, NOUNS, Unit
 from s2m_ray.report.markup import csv_table, latex_table, markdown_table
 from s2m_ray.report.naming import MODALITIES, NOTHING, changes_of, has_built_in_words, method_of
 from s2m_ray.report.published import read_published
@@ -76,10 +77,16 @@ class ResultTable:
 def build_table(
     runs: Sequence[Path], *, metrics: Sequence[str] = METRICS, published: bool = True, unit: Unit | None = None
 ) -> ResultTable:
-    """Table of every finished evaluation at or below ``runs``.
+    """Return the table of every finished evaluation at or below ``runs``.
 
-    A mean is bold, and so called best, only if :func:`compare` finds it better than that of each other method of its
-    column. Published results have no values of single queries, so they take no part in that.
+    A mean is bold, and so called best, only if :func:`~s2m_ray.evaluation.compare.compare` shows it to be better than
+    the mean of each other method of its column. Published results have no values of single queries, so they take no
+    part in that.
+
+    Args:
+        metrics: The columns. With the columns of the paper (the default) all metrics that the evaluations share are
+            tested, as ``s2m evaluate --compare`` and the report test them, so that all three give the same verdict;
+            other columns are tested alone, as ``s2m evaluate --compare --metrics`` tests them.
 
     Raises:
         EvaluationError: no evaluation, or none has one of the metrics.
@@ -130,11 +137,11 @@ def best_of_columns(
         if len(group) < 2 or not common:
             continue
         try:
-            found = compare(group, unit=unit, metrics=common)
+            found = compare(group, unit=unit, metrics=None if tuple(metrics) == METRICS else common)
         except EvaluationError as error:
             notes.append(f"{task}: not compared. {error}.")
             continue
-        won = {(e.name, name) for e in group for name in common if found.wins(e.name, name)}
+        won = {(name, metric) for name, metric in found.best if metric in common}
         best |= won
         open_ = [name for name in common if name not in {metric for _, metric in won}]
         if open_:

@@ -9,37 +9,13 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from s2m_ray.errors import EvaluationError
-from s2m_ray.evaluation.stats import (
-    difference_interval,
-    holm,
-    intervals,
-    sign_flip_p,
-    smallest_p,
-    summary,
-    unusable_speakers,
-)
+from s2m_ray.evaluation.evaluate import averaged
+from s2m_ray.evaluation.verdict import Pair, Verdict, corrected, judge, unit_of
 from s2m_ray.tuning.ledger import Entry
 from s2m_ray.tuning.trials import Configuration, identity
 
-ALPHA = 0.05
 TIE = 0.0005  # means nearer than this are the same in a table of three digits
-RESAMPLES = 2000  # of the intervals of differences, as `s2m evaluate --compare` has them
-
-
-@dataclass(frozen=True)
-class Gain:
-    """A configuration against the same one without a regulariser, in the metric that chooses."""
-
-    reference: str  # key
-    difference: float
-    interval: tuple[float, float]  # 95 %, over units x seeds
-    p: float
-    p_holm: float  # over all gains of the sweep
-
-    @property
-    def real(self) -> bool:
-        """Whether test and interval agree that there is a difference."""
-        return self.p_holm <= ALPHA and not self.interval[0] <= 0 <= self.interval[1]
+FAMILY = 10  # tests that the speakers must be able to show something in, to be the unit of a sweep
 
 
 @dataclass(frozen=True)
@@ -50,7 +26,7 @@ class Row:
     status: str  # done, or why there is no value: incomplete, diverged, stopped
     entries: tuple[Entry, ...]
     metrics: dict[str, dict[str, Any]]  # as in an evaluation; empty unless done
-    gain: Gain | None = None
+    gain: Verdict | None = None  # over the same configuration without a regulariser; corrected over all of these
 
     def values(self, metric: str) -> Float[ndarray, "seeds queries"]:
         """Of each seed and query."""
@@ -71,10 +47,8 @@ class Queries:
 
     @property
     def unit(self) -> str:
-        """Speakers, whose utterances rise and fall together, where they are enough to show anything; else queries."""
-        if unusable_speakers(self.speakers) or smallest_p(len(set(self.speakers))) > ALPHA / 10:
-            return "query"
-        return "speaker"
+        """The speaker where there are enough speakers to show anything, else the query."""
+        return unit_of(self.speakers, family=FAMILY)[0]
 
     @property
     def units(self) -> list[str]:
@@ -90,8 +64,8 @@ class Choice:
     baseline: Row  # the best of those without a regulariser
     tied: tuple[str, ...]  # keys of others with the same mean, in three digits
     settled_by: str  # how the tie ended
-    alike: tuple[str, ...]  # keys of those that the paired test does not tell from the winner
-    gain: Gain | None  # of the winner over the baseline; None if they are the same
+    alike: tuple[str, ...]  # keys of the others that are not shown to differ from the winner
+    gain: Verdict | None  # of the winner over the baseline; None if they are the same
 
 
 def table(
@@ -132,27 +106,23 @@ def choose(rows: Sequence[Row], queries: Queries, *, objective: str) -> Choice:
     winner, how = _settle(tie, queries, objective)
     baseline = max(baselines, key=lambda row: row.mean(objective))
     others = [row for row in complete if row is not winner]
-    found = _corrected([_gain(winner, other, queries, objective, resamples=1) for other in others])
-    same = winner.configuration.key == baseline.configuration.key
+    verdicts = judge([_pair(winner, other, objective) for other in others], queries.units, use="sweep")
     return Choice(
         winner,
         baseline,
         tuple(row.configuration.key for row in tie if row is not winner),
         how,
-        tuple(row.configuration.key for row, gain in zip(others, found, strict=True) if gain.p_holm > ALPHA),
-        None if same else _gain(baseline, winner, queries, objective),
+        tuple(verdict.second for verdict in verdicts if not verdict.shown),
+        None if winner is baseline else _gain_over(baseline, winner, complete, queries, objective),
     )
 
 
 def _settle(tie: Sequence[Row], queries: Queries, objective: str) -> tuple[Row, str]:
     if len(tie) == 1:
         return tie[0], "no tie"
-    pairs = [(first, second) for place, first in enumerate(tie) for second in tie[place + 1 :]]
-    p = holm(np.array([_p(_difference(a, b, objective), queries) for a, b in pairs]))
-    beaten = set()
-    for (first, second), value in zip(pairs, p, strict=True):
-        if value <= ALPHA:
-            beaten.add((first if second.mean(objective) > first.mean(objective) else second).configuration.key)
+    pairs = [_pair(first, second, objective) for place, first in enumerate(tie) for second in tie[place + 1 :]]
+    found = [verdict for verdict in judge(pairs, queries.units, use="sweep") if verdict.found_by_test]
+    beaten = {verdict.first if verdict.difference > 0 else verdict.second for verdict in found}
     left = [row for row in tie if row.configuration.key not in beaten]
     if len(left) == 1:
         return left[0], "paired test"
@@ -183,8 +153,7 @@ def _row(
     return replace(
         row,
         metrics={
-            name: summary(row.values(name), floor)
-            | intervals(row.values(name), queries.speakers, resamples=resamples, use=name)
+            name: averaged(row.values(name), floor, queries.speakers, resamples=resamples, use=name)
             for name, floor in queries.floors.items()
         },
     )
@@ -198,7 +167,7 @@ def _with_gains(rows: Sequence[Row], queries: Queries, objective: str) -> list[R
         for row in rows
         if row.metrics and not row.configuration.is_baseline and _without(row.configuration) in plain
     ]
-    gains = _corrected([_gain(reference, row, queries, objective) for row, reference in pairs])
+    gains = judge([_pair(reference, row, objective) for row, reference in pairs], queries.units, use="sweep")
     of = {row.configuration.key: gain for (row, _), gain in zip(pairs, gains, strict=True)}
     return [replace(row, gain=of.get(row.configuration.key)) for row in rows]
 
@@ -209,32 +178,18 @@ def _without(configuration: Configuration) -> str:
     return str({**settings, "loss": {**settings["loss"], "emo_lambda": 0.0, "regulariser": ""}})
 
 
-def _gain(reference: Row, row: Row, queries: Queries, objective: str, *, resamples: int = RESAMPLES) -> Gain:
-    difference = _difference(reference, row, objective)
-    interval = difference_interval(
-        reference.values(objective),
-        row.values(objective),
-        queries.units,
-        same_seeds=True,
-        resamples=resamples,
-        use=objective,
+def _gain_over(baseline: Row, winner: Row, rows: Sequence[Row], queries: Queries, objective: str) -> Verdict:
+    """The winner's gain over the baseline, in one family with all gains that the table shows.
+
+    Where the baseline is what the winner's own row is compared with, both places show the same verdict.
+    """
+    gains = [row.gain for row in rows if row.gain]
+    if winner.gain and winner.gain.first == baseline.configuration.key:
+        return winner.gain
+    return corrected([*gains, *judge([_pair(baseline, winner, objective)], queries.units, use="sweep")])[-1]
+
+
+def _pair(reference: Row, row: Row, objective: str) -> Pair:
+    return Pair(
+        reference.configuration.key, row.configuration.key, objective, reference.values(objective), row.values(objective)
     )
-    p = _p(difference, queries)
-    return Gain(reference.configuration.key, float(difference.mean()), interval, p, p)
-
-
-def _difference(first: Row, second: Row, objective: str) -> Float[ndarray, " queries"]:
-    return np.asarray(second.values(objective).mean(axis=0) - first.values(objective).mean(axis=0))
-
-
-def _p(difference: Float[ndarray, " queries"], queries: Queries) -> float:
-    _, place = np.unique(queries.units, return_inverse=True)
-    units = np.bincount(place, weights=difference)
-    return float(sign_flip_p(units[:, None], use="sweep")[0])
-
-
-def _corrected(gains: Sequence[Gain]) -> list[Gain]:
-    if not gains:
-        return []
-    corrected = holm(np.array([gain.p for gain in gains]))
-    return [replace(gain, p_holm=float(p)) for gain, p in zip(gains, corrected, strict=True)]

@@ -60,7 +60,7 @@ def test_a_gain_in_every_query_is_real_and_noise_is_not() -> None:
     assert gains[1] is not None
     assert gains[2] is not None
     assert gains[1].difference == pytest.approx(0.11)
-    assert (gains[1].real, gains[2].real) == (True, False)
+    assert (gains[1].shown, gains[2].shown) == (True, False)
     assert choice.winner.configuration is better
     assert choice.alike == ()
 
