@@ -191,5 +191,9 @@ def _gain_over(baseline: Row, winner: Row, rows: Sequence[Row], queries: Queries
 
 def _pair(reference: Row, row: Row, objective: str) -> Pair:
     return Pair(
-        reference.configuration.key, row.configuration.key, objective, reference.values(objective), row.values(objective)
+        reference.configuration.key,
+        row.configuration.key,
+        objective,
+        reference.values(objective),
+        row.values(objective),
     )

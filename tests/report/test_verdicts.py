@@ -62,9 +62,7 @@ def swept(*values: np.ndarray):
         for one, value in zip(found, values, strict=True)
         for seed in range(len(value))
     }
-    asked = Queries(
-        tuple(f"q{n:03d}" for n in range(QUERIES)), tuple(TWELVE), {"MRR": np.full(QUERIES, 0.25)}
-    )
+    asked = Queries(tuple(f"q{n:03d}" for n in range(QUERIES)), tuple(TWELVE), {"MRR": np.full(QUERIES, 0.25)})
     rows = table(found, done, range(len(values[0])), asked, objective="MRR", resamples=200)
     return rows, choose(rows, asked, objective="MRR")
 
