@@ -42,8 +42,6 @@ class Counts:
     write_s: float = 0.0
     wall_s: float = 0.0
     worker_bytes: int = 0  # peak of the process so far
-    error: str = ""  # what ended the call, if a user can mend it
-    errno: int = 0
 
 
 @dataclass

@@ -199,10 +199,13 @@ def test_what_would_take_long_goes_to_ray(tmp_path, ray_cluster, monkeypatch):
     root, out = library(tmp_path / "lib"), tmp_path / "m.parquet"
     monkeypatch.setattr("jobs.spread.survey.RAY_PAYS_S", 0.0)
     sent = []
-    really = jobs.spread.survey._by_ray
-    monkeypatch.setattr(
-        "jobs.spread.survey._by_ray", lambda cfg, folder, shards: sent.extend(shards) or really(cfg, folder, shards)
-    )
+    really = jobs.spread.survey._probe_by_ray
+
+    def send(cfg, folder, shards, count):
+        sent.extend(shards)
+        really(cfg, folder, shards, count)
+
+    monkeypatch.setattr("jobs.spread.survey._probe_by_ray", send)
     assert run(config(root, out, probe=True, shard_items=4)).summary.items.total() == 12
     assert sent == [1, 2]  # the first tells how long one takes
 
