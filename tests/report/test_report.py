@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from support.tiny_audio import encoded
 
 from s2m_ray.audio import excerpts as clips
 from s2m_ray.errors import DecodeError, EvaluationError
+from s2m_ray.files.addresses import member_uri
 from s2m_ray.report import players, projection
 from s2m_ray.report.page import write_report
 from s2m_ray.report.style import COLOURS, flat, number, palette
@@ -434,6 +436,25 @@ def test_samples_that_are_not_finite(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.full(800, np.nan), 8000, subtype="FLOAT")
     with pytest.raises(DecodeError, match="no usable samples"):
         clips.excerpt(str(tmp_path / "a.wav"))
+
+
+@pytest.mark.parametrize(("container", "codec"), [("ipod", "aac"), ("webm", "libopus")])
+def test_a_file_that_only_ffmpeg_reads_has_its_player(tmp_path, container, codec):
+    folder = fake_evaluation(tmp_path / "root" / "one")
+    content = encoded(container, codec, 48000)
+    for path in folder.glob("*.wav"):
+        path.write_bytes(content)
+    rows = items_of(folder)
+    (folder / "shard.tar").write_bytes(bytes(512) + content)
+    rows[0]["uri"] = member_uri(str(folder / "shard.tar"), 512, 512 + len(content))
+    write(folder, rows)
+    text = page(tmp_path / "root")
+    assert "audio unavailable" not in text
+    assert text.count("<audio") == len(players_of(text)) > 1
+
+
+def players_of(text: str) -> list[str]:
+    return re.findall(r'src="data:audio/mpeg;base64,[^"]+"', text)
 
 
 def test_shelf_repeats_while_small_then_points_back(tmp_path):
