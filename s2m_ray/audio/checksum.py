@@ -3,11 +3,29 @@
 import hashlib
 from typing import BinaryIO
 
+from s2m_ray.audio.mp3 import id3_bytes
+
 CHUNK_BYTES = 1 << 20
 
 
 def file_checksum(stream: BinaryIO, size: int) -> str:
-    """128 bits of BLAKE2b over what is sound: no ID3 tag, no comments of WAV or FLAC."""
+    """Return a checksum that stays the same when a tag changes.
+
+    It covers the bytes that make the sound: neither ID3 tags nor the comments of WAV and FLAC files.
+
+    >>> import io
+    >>> mp3 = bytes([0xFF, 0xFB, 0x90, 0x64]) + bytes(100)
+    >>> tagged = mp3 + b"TAG" + b"A title".ljust(125)
+    >>> file_checksum(io.BytesIO(mp3), 104) == file_checksum(io.BytesIO(tagged), 232)
+    True
+
+    Args:
+        stream: Seekable stream of the whole file.
+        size: Bytes of the file.
+
+    Returns:
+        128 bits of BLAKE2b as 32 hexadecimal digits.
+    """
     summed = hashlib.blake2b(digest_size=16)
     for start, stop in _sound(stream, size):
         stream.seek(start)
@@ -18,14 +36,14 @@ def file_checksum(stream: BinaryIO, size: int) -> str:
 
 
 def _sound(stream: BinaryIO, size: int) -> list[tuple[int, int]]:
-    """Ranges of bytes that make the sound; the whole file where the format is another one."""
+    """Return the ranges of bytes that make the sound. In formats that are not known here it is the whole file."""
     stream.seek(0)
     head = stream.read(12)
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
         return _chunks(stream, size) or [(0, size)]
     if head[:4] == b"fLaC":
         return _flac(stream, size)
-    start = _id3(head)
+    start = id3_bytes(head)
     if start or head[:1] == b"\xff":
         stream.seek(max(size - 128, 0))
         return [(start, size - 128 if stream.read(3) == b"TAG" else size)]
@@ -33,20 +51,26 @@ def _sound(stream: BinaryIO, size: int) -> list[tuple[int, int]]:
 
 
 def _chunks(stream: BinaryIO, size: int) -> list[tuple[int, int]]:
-    """Of a WAV: its format and its samples. Source: Microsoft's Multimedia Programming Interface 1.0, RIFF."""
-    found, position = [], 12
+    """Return the ranges of the format and the samples of a WAV file.
+
+    Source: Microsoft's Multimedia Programming Interface 1.0, RIFF.
+    """
+    ranges, position = [], 12
     while position + 8 <= size:
         stream.seek(position)
         head = stream.read(8)
         length = int.from_bytes(head[4:], "little")
         if head[:4] in (b"fmt ", b"data"):
-            found.append((position + 8, min(position + 8 + length, size)))
+            ranges.append((position + 8, min(position + 8 + length, size)))
         position += 8 + length + length % 2
-    return found
+    return ranges
 
 
 def _flac(stream: BinaryIO, size: int) -> list[tuple[int, int]]:
-    """The first block, which describes the samples, and the frames. Source: RFC 9639, section 8."""
+    """Return the ranges of the first block, which describes the samples, and of the frames.
+
+    Source: RFC 9639, section 8.
+    """
     position, first = 4, None
     while position + 4 <= size:
         stream.seek(position)
@@ -57,10 +81,3 @@ def _flac(stream: BinaryIO, size: int) -> list[tuple[int, int]]:
         if head[0] & 0x80:
             break
     return [first or (0, size), (min(position, size), size)]
-
-
-def _id3(head: bytes) -> int:
-    """Length of the ID3v2 tag in front: 7 bits in each of four bytes."""
-    if head[:3] != b"ID3":
-        return 0
-    return 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))

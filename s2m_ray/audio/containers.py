@@ -1,4 +1,8 @@
-"""What the container itself tells of a missing end, where decoders stop there without an error."""
+"""Read the structure of container files, without decoding them.
+
+Decoders stop without an error where the bytes of a file end. Most containers state their length or mark their last
+part, which shows that the end of a file is missing.
+"""
 
 import io
 from typing import BinaryIO
@@ -18,15 +22,22 @@ MP4_BOXES = {
     b"meta",
     b"mfra",
 }
-# ASF's object with the properties of the file; its size stands at byte 40, its flags at 88 (1: a live stream). FFmpeg
-# drops the header's duration where that size is wrong. Source: ASF Specification 1.20.03, section 3.2
+# The ASF object that describes the file: byte 40 has the size of the file, byte 88 its flags (1 marks a live stream).
+# FFmpeg ignores the duration in the header if that size is wrong. Source: ASF Specification 1.20.03, section 3.2
 ASF_HEAD, ASF_PROPERTIES = bytes.fromhex("3026b2758e66cf11"), bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
-BOX_LIMIT = 100_000  # millions of tiny ones would keep us here; 4 h of MP4 in fragments of 1 s are 28,800
-SEGMENT = b"\x18\x53\x80\x67"  # Matroska's one large element. Source: RFC 9559, section 5.1
+BOX_LIMIT = 100_000  # a hostile file may have millions of tiny boxes; 4 h of MP4 in fragments of 1 s have 28,800
+SEGMENT = b"\x18\x53\x80\x67"  # the element that holds nearly all of a Matroska file. Source: RFC 9559, section 5.1
 
 
 def missing_end(stream: BinaryIO) -> str | None:
-    """What shows that the end of an Ogg, MP4, AVI, CAF, ASF or Matroska file is missing; None if nothing does."""
+    """Say how an Ogg, MP4, AVI, CAF, ASF or Matroska file shows that its end is missing.
+
+    Args:
+        stream: Seekable stream of the whole file.
+
+    Returns:
+        A text for people, or None if nothing shows that the end is missing.
+    """
     size = stream.seek(0, io.SEEK_END) or stream.tell()
     stream.seek(0)
     head = stream.read(64)
@@ -47,7 +58,10 @@ def missing_end(stream: BinaryIO) -> str | None:
 
 
 def _missing_in_ogg(stream: BinaryIO, size: int) -> str | None:
-    """The last page of each stream has to carry the end flag (RFC 3533); libsndfile and FFmpeg do set it."""
+    """Look for the end flag, which the last page of a stream has to carry (RFC 3533).
+
+    libsndfile and FFmpeg set the flag when they write a file.
+    """
     stream.seek(max(size - OGG_PAGE_BYTES, 0))
     tail = stream.read()
     page = tail[tail.rfind(b"OggS") :] if b"OggS" in tail else b""
@@ -57,6 +71,7 @@ def _missing_in_ogg(stream: BinaryIO, size: int) -> str | None:
 
 
 def _missing_in_mp4(stream: BinaryIO, size: int) -> str | None:
+    """Follow the boxes to the end of the file, and look for the index."""
     position, kinds = 0, set()
     for _ in range(BOX_LIMIT):
         stream.seek(position)
@@ -65,7 +80,7 @@ def _missing_in_mp4(stream: BinaryIO, size: int) -> str | None:
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
         if kind not in MP4_BOXES or (length < 8 and length != 0):
-            break  # the end, or something else behind it
+            break  # the end of the file, or foreign bytes after the boxes
         kinds.add(kind)
         position += length or size - position  # 0: to the end of the file
     if position > size:
@@ -74,7 +89,8 @@ def _missing_in_mp4(stream: BinaryIO, size: int) -> str | None:
 
 
 def _missing_in_caf(stream: BinaryIO, size: int) -> str | None:
-    position, length = 0, -4  # the file's own header has 8 bytes, a chunk's 12
+    """Follow the chunks to the end of the file."""
+    position, length = 0, -4  # the header of the file has 8 bytes, the header of a chunk 12
     for _ in range(BOX_LIMIT):
         position += 12 + length
         stream.seek(position)
@@ -87,6 +103,7 @@ def _missing_in_caf(stream: BinaryIO, size: int) -> str | None:
 
 
 def _missing_in_asf(stream: BinaryIO, size: int) -> str | None:
+    """Compare the size in the header with the size of the file, unless the file is a live stream."""
     stream.seek(0)
     head = stream.read(65536)
     properties = head[head.find(ASF_PROPERTIES) :] if ASF_PROPERTIES in head else b""
@@ -96,11 +113,23 @@ def _missing_in_asf(stream: BinaryIO, size: int) -> str | None:
 
 
 def _missing_in_matroska(head: bytes, size: int) -> str | None:
+    """Compare the length of the segment with the size of the file."""
     at = head.find(SEGMENT) + len(SEGMENT)
     if at < len(SEGMENT) or at + 8 > len(head) or head[at] == 0:
         return None
-    extra = 8 - head[at].bit_length()  # as many bytes follow as zeros lead
+    extra = 8 - head[at].bit_length()  # the number of leading zero bits is the number of bytes that follow
     length = int.from_bytes(head[at : at + extra + 1], "big") & (1 << 7 * (extra + 1)) - 1
     claimed = at + extra + 1 + length
-    unknown = length == (1 << 7 * (extra + 1)) - 1  # written to a pipe
+    unknown = length == (1 << 7 * (extra + 1)) - 1  # all ones: the file was written to a pipe
     return f"the header claims {claimed} bytes, the file has {size}" if claimed > size and not unknown else None
+
+
+def looks_like(stream: BinaryIO) -> str:
+    """Describe the first bytes of a file that is not audio, for an error message."""
+    stream.seek(0)
+    head = stream.read(512)
+    if head.lstrip()[:1] in (b"<", b"{"):
+        return "the file starts like HTML, XML or JSON: an error page instead of the download?"
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        return "the file is plain text"
+    return f"the file starts with bytes {head[:4].hex(' ')}"

@@ -1,5 +1,10 @@
-"""Audio files -> mono waveforms, and waveforms -> segments."""
+"""Decode audio files to mono waveforms, and cut waveforms into segments.
 
+Every part of the project that needs samples reads them here: the embedding step, the players of a report, and the
+check of an installation. So whatever can be embedded can also be heard.
+"""
+
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,12 +13,25 @@ import soxr
 from jaxtyping import Float
 from numpy import ndarray
 
-from s2m_ray.audio import ffmpeg
-from s2m_ray.audio.containers import missing_end
-from s2m_ray.audio.mp3 import with_length
-from s2m_ray.audio.sndfile import UNKNOWN_FRAMES, read_window, reason_of
+from s2m_ray.audio import ffmpeg, sndfile
+from s2m_ray.audio.containers import looks_like, missing_end
 from s2m_ray.audio.source import open_audio
 from s2m_ray.errors import DecodeError
+
+SLACK_S = 0.05  # a window that ends this much early is still whole: lossy formats round to their blocks
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Hold samples as a file stores them, before channels are mixed or the rate is changed."""
+
+    decoder: str  # soundfile or ffmpeg
+    samples: Float[ndarray, "samples channels"]
+    sample_rate: int  # Hz
+
+    def mono(self) -> Float[ndarray, " samples"]:
+        """Return the mean of the channels."""
+        return self.samples.mean(axis=1, dtype=np.float32)
 
 
 def decode(
@@ -25,16 +43,23 @@ def decode(
     min_s: float = 0.0,
     max_s: float = float("inf"),
 ) -> Float[ndarray, " samples"]:
-    """Mono float32 waveform of a file, or of a window of it (found by seeking), at ``sample_rate``.
+    """Return the mono float32 waveform of a file, or of a window of it, at ``sample_rate``.
 
-    Channels are averaged. The resampler is soxr's "HQ" (linear phase, bandwidth 0.913 of Nyquist).
+    A window is found by seeking, so a short window of a long file is quick. Channels are averaged. Rates are changed
+    by soxr's "HQ" resampler, which has linear phase and passes 91.3 % of the frequencies below Nyquist.
 
     Args:
-        uri: Local path, or a URI that pyarrow opens (``s3://``, ``gs://``, ...).
+        uri: Local path, a URI that pyarrow opens (``s3://``, ``gs://``, ...), or either of them with
+            ``#bytes=START-STOP`` for a member of a tar shard.
+        sample_rate: Hz of the result.
+        start_s: Start of the window in seconds; None is the start of the file.
+        end_s: End of the window in seconds; None is the end of the file.
+        min_s: Fewest seconds to accept.
+        max_s: Most seconds to accept.
 
     Raises:
-        DecodeError: ``missing``, ``unreadable``, ``empty_file``, ``not_audio``, ``truncated``, ``no_samples``,
-            ``not_finite``, ``too_short`` or ``too_long``, each with what was found.
+        DecodeError: The reason is ``missing``, ``unreadable``, ``empty_file``, ``not_audio``, ``truncated``,
+            ``no_samples``, ``not_finite``, ``too_short`` or ``too_long``. The detail says what the file has instead.
     """
     return decode_with(uri, sample_rate=sample_rate, start_s=start_s, end_s=end_s, min_s=min_s, max_s=max_s)[1]
 
@@ -48,42 +73,79 @@ def decode_with(
     min_s: float = 0.0,
     max_s: float = float("inf"),
 ) -> tuple[str, Float[ndarray, " samples"]]:
-    """Which decoder read the file, ``soundfile`` or ``ffmpeg``, and the waveform of :func:`decode`.
+    """Return the name of the decoder that read a file, and the waveform of :func:`decode`.
 
-    FFmpeg is asked only for what libsndfile does not know: what libsndfile finds cut off or damaged stays a reject.
+    FFmpeg is asked only for formats that libsndfile does not know. A file that libsndfile finds cut off or damaged
+    stays a reject.
+
+    Returns:
+        ``soundfile`` or ``ffmpeg``, and the waveform.
 
     Raises:
-        DecodeError: as :func:`decode`.
+        DecodeError: As for :func:`decode`.
+    """
+    sound = read_sound(uri, start_s=start_s, end_s=end_s, max_s=max_s)
+    seconds = len(sound.samples) / sound.sample_rate
+    if seconds < min_s:
+        raise DecodeError(f"too_short: {seconds:.3f} s, expected at least {min_s} s")
+    mono = sound.mono()
+    if sound.sample_rate != sample_rate:
+        mono = soxr.resample(mono, sound.sample_rate, sample_rate, quality="HQ")
+    return sound.decoder, mono
+
+
+def read_sound(
+    uri: str, *, start_s: float | None = None, end_s: float | None = None, max_s: float = float("inf")
+) -> Sound:
+    """Return the samples of a file, or of a window of it, as the file stores them.
+
+    Args:
+        uri: As for :func:`decode`.
+        start_s: Start of the window in seconds; None is the start of the file.
+        end_s: End of the window in seconds; None is the end of the file.
+        max_s: Most seconds to accept.
+
+    Raises:
+        DecodeError: As for :func:`decode`, except that no sound is too short.
     """
     with open_audio(uri) as source:
         try:
-            decoder, native, rate = _read_native(source, start_s, end_s, max_s)
+            sound = _read_native(source, start_s, end_s, max_s)
         except DecodeError as error:
             missing = missing_end(source) if error.reason in ("not_audio", "no_samples") else None
             raise DecodeError(f"truncated: {missing}") if missing else error from None
-        seconds = len(native) / rate
-        if end_s is None or seconds < end_s - (start_s or 0.0) - 0.05:  # the window reaches to the end
-            missing = missing_end(source)
-            if missing:
-                raise DecodeError(f"truncated: {missing}; decoded up to {(start_s or 0.0) + seconds:.2f} s")
-    if not np.isfinite(native).all():
-        bad = int(np.count_nonzero(~np.isfinite(native)))
-        raise DecodeError(f"not_finite: {bad} of {native.size} samples are NaN or infinite")
-    if seconds < min_s:
-        raise DecodeError(f"too_short: {seconds:.3f} s, expected at least {min_s} s")
-    mono = native.mean(axis=1, dtype=np.float32)
-    return decoder, soxr.resample(mono, rate, sample_rate, quality="HQ") if rate != sample_rate else mono
+        begin_s, seconds = start_s or 0.0, len(sound.samples) / sound.sample_rate
+        reaches_the_end = end_s is None or seconds < end_s - begin_s - SLACK_S
+        if reaches_the_end and (missing := missing_end(source)):
+            raise DecodeError(f"truncated: {missing}; decoded up to {begin_s + seconds:.2f} s")
+    if not np.isfinite(sound.samples).all():
+        bad = int(np.count_nonzero(~np.isfinite(sound.samples)))
+        raise DecodeError(f"not_finite: {bad} of {sound.samples.size} samples are NaN or infinite")
+    return sound
 
 
 def segment(
     wave: Float[ndarray, " samples"], *, sample_rate: int, segment_s: float
 ) -> list[Float[ndarray, " window"]]:
-    """Cut a waveform into consecutive segments of ``segment_s``; the last one is what remains.
+    """Cut a waveform into consecutive segments of ``segment_s`` seconds.
 
-    Nothing is padded and nothing overlaps, so :func:`s2m_ray.stores.stages.pool` can weigh each by its samples.
+    The last segment holds what remains and may be shorter. Segments do not overlap and nothing is padded, so
+    :func:`s2m_ray.stores.stages.pool` can weigh each segment by its samples.
+
+    >>> wave = np.arange(5, dtype=np.float32)
+    >>> [part.tolist() for part in segment(wave, sample_rate=2, segment_s=1.0)]
+    [[0.0, 1.0], [2.0, 3.0], [4.0]]
+
+    Args:
+        wave: Mono samples.
+        sample_rate: Hz of the waveform.
+        segment_s: Seconds; a segment has ``round(segment_s * sample_rate)`` samples.
+
+    Returns:
+        Views of the waveform, in order.
 
     Raises:
-        DecodeError: ``no_samples``.
+        DecodeError: ``no_samples``, if the waveform is empty.
     """
     if len(wave) == 0:
         raise DecodeError("no_samples: the waveform is empty")
@@ -91,46 +153,30 @@ def segment(
     return [wave[start : start + window_samples] for start in range(0, len(wave), window_samples)]
 
 
-def _read_native(
-    source: Any, start_s: float | None, end_s: float | None, max_s: float
-) -> tuple[str, Float[ndarray, "samples channels"], int]:
-    """Decoder, samples and their rate; the first decoder that knows the format decides."""
+def _read_native(source: Any, start_s: float | None, end_s: float | None, max_s: float) -> Sound:
+    """Read a window by the first decoder that knows the format. The other decoder is not asked again."""
     try:
-        file = soundfile.SoundFile(with_length(source))
-    except TypeError:  # soundfile goes by the name here
-        raise DecodeError("not_audio: a name ending in .raw means samples without a header") from None
-    except soundfile.LibsndfileError as error:
-        return "ffmpeg", *_read_by_ffmpeg(source, start_s, end_s, max_s, refusal=reason_of(error))
+        file = sndfile.open_sound(source)
+    except sndfile.UnknownFormatError as error:
+        return _read_by_ffmpeg(source, start_s, end_s, max_s, refusal=str(error))
     with file:
-        if file.frames == UNKNOWN_FRAMES:
-            refusal = "the header tells no length"
-            return "ffmpeg", *_read_by_ffmpeg(source, start_s, end_s, max_s, refusal=refusal)
+        if file.frames == sndfile.UNKNOWN_FRAMES:
+            return _read_by_ffmpeg(source, start_s, end_s, max_s, refusal="the header tells no length")
         try:
-            return "soundfile", read_window(file, start_s, end_s, max_s), file.samplerate
+            return Sound("soundfile", sndfile.read_window(file, start_s, end_s, max_s), file.samplerate)
         except soundfile.LibsndfileError as error:
-            raise DecodeError(f"truncated: {reason_of(error)}; is the end cut off, or the middle damaged?") from None
+            reason = sndfile.reason_of(error)
+            raise DecodeError(f"truncated: {reason}; is the end cut off, or the middle damaged?") from None
 
 
-def _read_by_ffmpeg(
-    source: Any, start_s: float | None, end_s: float | None, max_s: float, *, refusal: str
-) -> tuple[Float[ndarray, "samples channels"], int]:
-    """Samples and their rate of what libsndfile refused, or an error that tells what both found."""
+def _read_by_ffmpeg(source: Any, start_s: float | None, end_s: float | None, max_s: float, *, refusal: str) -> Sound:
+    """Read a window that libsndfile refused, or raise an error that tells what both decoders found."""
     try:
-        return ffmpeg.read_window(source, start_s, end_s, max_s)
+        return Sound("ffmpeg", *ffmpeg.read_window(source, start_s, end_s, max_s))
     except ffmpeg.UnknownFormatError as error:
-        found, tried = f"{refusal}; {looks_like(source)}", str(error)
+        detail, tried = f"{refusal}; {looks_like(source)}", str(error)
     except DecodeError as error:
         if error.reason != "not_audio":
             raise
-        found, tried = error.detail if refusal == "Format not recognised" else refusal, "FFmpeg"
-    raise DecodeError(f"not_audio: {found} (tried: soundfile; {tried})")
-
-
-def looks_like(source: Any) -> str:
-    source.seek(0)
-    head = source.read(512)
-    if head.lstrip()[:1] in (b"<", b"{"):
-        return "the file starts like HTML, XML or JSON: an error page instead of the download?"
-    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
-        return "the file is plain text"
-    return f"the file starts with bytes {head[:4].hex(' ')}"
+        detail, tried = error.detail if refusal == "Format not recognised" else refusal, "FFmpeg"
+    raise DecodeError(f"not_audio: {detail} (tried: soundfile; {tried})")

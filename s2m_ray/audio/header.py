@@ -3,56 +3,65 @@
 import struct
 from typing import Any, BinaryIO
 
-import soundfile
-
-from s2m_ray.audio import ffmpeg
-from s2m_ray.audio.containers import missing_end
-from s2m_ray.audio.decode import looks_like
-from s2m_ray.audio.mp3 import with_length
-from s2m_ray.audio.sndfile import UNKNOWN_FRAMES, claimed_frames, reason_of
+from s2m_ray.audio import ffmpeg, sndfile
+from s2m_ray.audio.containers import looks_like, missing_end
 from s2m_ray.errors import DecodeError
 
-PLAIN_WAV = b"RIFFWAVEfmt \x10\0\0\0"  # without the length of the file
+PLAIN_WAV = b"RIFFWAVEfmt \x10\0\0\0"  # the first bytes, without the length of the file between RIFF and WAVE
 PLAIN_SAMPLES = {(1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (3, 64)}  # format and bits: integers, floats
 
 
 def describe(stream: Any) -> tuple[float | None, int, int, dict[str, str]]:
-    """Seconds (None: only decoding would tell), rate, channels and tags of an open file, by its header.
+    """Return the length, the sample rate, the channels and the tags of an open file, from its header.
+
+    Returns:
+        Seconds (None if only decoding would tell), Hz, channels, and tags by their lower-case names.
 
     Raises:
         DecodeError: ``not_audio``, ``truncated`` or ``no_samples``, as far as the header shows it.
     """
     try:
-        file = soundfile.SoundFile(with_length(stream))
-    except TypeError:
-        raise DecodeError("not_audio: a name ending in .raw means samples without a header") from None
-    except soundfile.LibsndfileError as error:
+        file = sndfile.open_sound(stream)
+    except sndfile.UnknownFormatError as refusal:
         stream.seek(0)
         if missing := missing_end(stream):
             raise DecodeError(f"truncated: {missing}") from None
         try:
             return ffmpeg.describe(stream)
         except ffmpeg.UnknownFormatError as unknown:
-            found = f"{reason_of(error)}; {looks_like(stream)} (tried: soundfile; {unknown})"
-            raise DecodeError(f"not_audio: {found}") from None
+            tried = f"tried: soundfile; {unknown}"
+            raise DecodeError(f"not_audio: {refusal}; {looks_like(stream)} ({tried})") from None
     with file:
-        if file.frames == UNKNOWN_FRAMES:
+        if file.frames == sndfile.UNKNOWN_FRAMES:
             return None, file.samplerate, file.channels, file.copy_metadata()
-        claimed = claimed_frames(file)
+        claimed = sndfile.claimed_frames(file)
         if claimed == 0:
-            raise DecodeError("no_samples: the header tells of none")
+            raise DecodeError("no_samples: the header says that the file has none")
         if claimed > file.frames:
-            there = file.frames / file.samplerate
-            raise DecodeError(
-                f"truncated: the header claims {claimed / file.samplerate:.2f} s, there are {there:.2f} s"
-            )
+            claimed_s, there_s = claimed / file.samplerate, file.frames / file.samplerate
+            raise DecodeError(f"truncated: the header claims {claimed_s:.2f} s, the file has {there_s:.2f} s")
         return claimed / file.samplerate, file.samplerate, file.channels, file.copy_metadata()
 
 
 def plain_wav(stream: BinaryIO, size: int) -> tuple[float, int, int, dict[str, str]] | None:
-    """As :func:`describe`, of a whole WAV of plain samples without tags; None: libsndfile is to look.
+    """Describe a whole WAV file of plain samples without tags, or return None if it is any other file.
 
-    It takes ten times as long, and libraries of millions of short clips are of this kind.
+    libsndfile takes ten times as long, and libraries of millions of short clips are WAV files of this kind.
+
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> import soundfile
+    >>> soundfile.write(file, [0.0] * 800, 8000, format="WAV")
+    >>> _ = file.seek(0)
+    >>> plain_wav(file, 1644)
+    (0.1, 8000, 1, {})
+
+    Args:
+        stream: Seekable stream of the whole file, at its start.
+        size: Bytes of the file.
+
+    Returns:
+        As :func:`describe`, or None.
     """
     head = stream.read(44)
     stream.seek(0)
