@@ -11,7 +11,7 @@ from s2m_ray.errors import EvaluationError
 from s2m_ray.evaluation.evaluate import evaluate
 from s2m_ray.evaluation.ranking import Here, Part, Parts, Search
 from s2m_ray.evaluation.relevance import Qrels
-from s2m_ray.evaluation.trec import refuse_huge, remove_trec, write_trec
+from s2m_ray.evaluation.trec import remove_trec, write_trec
 from s2m_ray.files.claims import claim
 from s2m_ray.joint.checkpoint import read_checkpoint
 from s2m_ray.search.joint_gallery import ranges
@@ -32,8 +32,6 @@ def run(cfg: EvalConfig) -> dict[str, Any]:
     header = checkpoint.header if checkpoint else None
     queries = read_speech(cfg.speech, cfg.speech_text, header).labelled(cfg.split)
     gallery = read_gallery(cfg.music, cfg.split)
-    if cfg.trec:
-        refuse_huge(len(queries.vectors), gallery.vectors.rows)
     settings = {key: value for key, value in to_dict(cfg).items() if key not in ("out", "trec", "resources")}
     claim(cfg.out, settings, EvaluationError)
     if missing := missing_halves(queries):

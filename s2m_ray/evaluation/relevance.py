@@ -77,17 +77,34 @@ class Qrels:
         return np.where(rows >= 0, gain(self.query_points[:, None], self.points[self.point_of[rows]]), 0.0)
 
     def ideal(self, k: int) -> Float[ndarray, "queries ranks"]:
-        """The ``k`` highest gains of each query in the whole gallery, falling."""
-        distinct, of_query = np.unique(self.query_points, axis=0, return_inverse=True)
-        nearest = min(k, len(self.points))
-        _, found = KDTree(self.points).query(distinct, k=nearest)
-        found = found.reshape(len(distinct), nearest)
-        gains = gain(distinct[:, None], self.points[found])
-        order = np.argsort(-gains, axis=1, kind="stable")
-        gains, found = np.take_along_axis(gains, order, axis=1), np.take_along_axis(found, order, axis=1)
+        """Return the ``k`` highest gains of each query in the whole gallery, falling."""
+        of_query, gains, nearest = self._nearest(k)
         k = min(k, len(self.codes))
-        rows = [np.repeat(g, np.minimum(self.counts[f], k))[:k] for g, f in zip(gains, found, strict=True)]
-        return np.stack(rows)[of_query.reshape(-1)]
+        rows = [np.repeat(g, np.minimum(self.counts[at], k))[:k] for g, at in zip(gains, nearest, strict=True)]
+        return np.stack(rows)[of_query]
+
+    def ideal_rows(self, k: int) -> Int[ndarray, "queries ranks"]:
+        """Return gallery rows that have the ``k`` highest gains of each query, the highest first."""
+        of_query, _, nearest = self._nearest(k)
+        k = min(k, len(self.codes))
+        by_point, ends = np.argsort(self.point_of, kind="stable"), np.cumsum(self.counts)
+        starts = ends - self.counts
+        rows = [np.concatenate([by_point[starts[p] : ends[p]][:k] for p in at])[:k] for at in nearest]
+        return np.stack(rows)[of_query]
+
+    def _nearest(self, k: int) -> tuple[ndarray, ndarray, ndarray]:
+        """The distinct point of each query; gains and indices of the points nearest to it, the highest gain first."""
+        distinct, of_query = np.unique(self.query_points, axis=0, return_inverse=True)
+        count = min(k, len(self.points))
+        _, nearest = KDTree(self.points).query(distinct, k=count)
+        nearest = nearest.reshape(len(distinct), count)
+        gains = gain(distinct[:, None], self.points[nearest])
+        order = np.argsort(-gains, axis=1, kind="stable")
+        return (
+            of_query.reshape(-1),
+            np.take_along_axis(gains, order, axis=1),
+            np.take_along_axis(nearest, order, axis=1),
+        )
 
     def mean_gain(self) -> Float[ndarray, " queries"]:
         """Each query's gain, averaged over the gallery."""

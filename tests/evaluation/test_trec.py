@@ -5,17 +5,18 @@ import math
 from collections import defaultdict
 from pathlib import Path
 
+import ir_measures
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ir_measures import RR, P, nDCG
 from support.toy_stores import rows, store, toy, write_foreign
 
 from jobs.evaluate import run
 from s2m_ray.config.evaluation import EvalConfig
-from s2m_ray.errors import EvaluationError
 from s2m_ray.evaluation import trec
 from s2m_ray.evaluation.relevance import Qrels
 from s2m_ray.evaluation.trec import escape_id, remove_trec, strictly_falling, unescape_id, write_trec
@@ -79,8 +80,8 @@ def test_another_tool_finds_our_order_and_our_metrics(tmp_path: Path, ties_down:
 
     precision, reciprocal, ndcg = [], [], []
     for query, items in ranked.items():
-        precision.append(sum(item in hits[query] for item in items[:5]) / 5)
-        reciprocal.append(next(1 / rank for rank, item in enumerate(items, start=1) if item in hits[query]))
+        precision.append(sum(hits[query][item] for item in items[:5]) / 5)
+        reciprocal.append(next(1 / rank for rank, item in enumerate(items, start=1) if hits[query][item]))
         gains = [grades[query].get(item, 0) for item in items]
         ndcg.append(dcg(gains) / dcg(sorted(grades[query].values(), reverse=True)))
     for name, values, within in (("P@5", precision, 1e-9), ("MRR", reciprocal, 1e-9), ("nDCG@5", ndcg, 1e-4)):
@@ -94,7 +95,7 @@ def test_files_come_on_request_and_tell_of_no_other_data(tmp_path: Path):
     run(config(tmp_path))  # the same evaluation, now with the files
     assert {path.name for path in cfg.out.iterdir()} >= FILES
     header = json.loads((cfg.out / "trec.json").read_text())
-    assert header["qrels"]["qrels.trec"] == {"lines": 9 * 4, "scale": 1}
+    assert header["qrels"]["qrels.trec"] == {"lines": 9 * 12, "scale": 1}
     assert header["qrels"]["qrels-graded.trec"]["scale"] == 10_000
     assert header["runs"] == ["run-0.trec"]
     assert header["depth"].startswith("12 of 12 ranks")
@@ -144,36 +145,71 @@ def test_distinct_scores_stay_as_they_are():
     assert found.dtype == np.float32
 
 
-def large(folder: Path) -> tuple[Store, Store]:
+def large(folder: Path, depth: int = 17) -> tuple[Store, Store]:
+    """A run of two seeds that rank the gallery forwards and backwards, in row groups that end anywhere."""
     queries = toy("speech", "test", 5)
     music = rows("music", "test", 17)
     music[3]["item_id"] = "with space %"
     gallery = store(music, np.random.default_rng(0).normal(size=(17, 8)))
     folder.mkdir()
-    ranks = [
-        (s, q, r + 1, m["item_id"], 0.9 - r / 20)
-        for s in (3, 0)
-        for q in queries.column("item_id")
-        for r, m in enumerate(music)
-    ]
-    names = ("seed", "query_id", "rank", "item_id", "score")
+    qrels = Qrels.of(queries, gallery, LABELS)
+    ranks = []
+    for seed, order in ((3, np.arange(17)[:depth]), (0, np.arange(17)[::-1][:depth])):
+        shown = np.tile(order, (5, 1))
+        gains, hits = qrels.gains(shown), qrels.hits(shown)
+        ranks += [
+            (seed, query, r + 1, music[row]["item_id"], 0.9 - r / 20, np.float32(gains[q, r]), bool(hits[q, r]))
+            for q, query in enumerate(queries.column("item_id"))
+            for r, row in enumerate(order)
+        ]
+    names = ("seed", "query_id", "rank", "item_id", "score", "relevance", "hit")
     run_table = pa.table(dict(zip(names, map(list, zip(*ranks, strict=True)), strict=True)))
     pq.write_table(run_table, folder / "run.parquet", row_group_size=7)
     return queries, gallery
 
 
-def test_qrels_that_fit_on_no_disk_are_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(trec, "MOST_PAIRS", 107)
-    with pytest.raises(EvaluationError, match="--trec: 9 queries x 12 music items, .* expected at most 107"):
-        run(config(tmp_path))
-    assert not (tmp_path / "out").exists()
-    run(config(tmp_path, trec=False))
+def test_qrels_are_pooled_and_do_not_grow_with_the_gallery(tmp_path: Path):
+    """Every ranked item is judged, and nothing else; the graded qrels also have the items of an ideal ranking."""
+    queries, gallery = large(tmp_path / "out", depth=4)
+    qrels = Qrels.of(queries, gallery, LABELS)
+    write_trec(tmp_path / "out", queries, gallery, qrels)
+    ranked = defaultdict(set)
+    for seed in (0, 3):
+        for line in (tmp_path / "out" / f"run-{seed}.trec").read_text().splitlines():
+            ranked[line.split()[0]].add(line.split()[2])
+    hits, grades = (read_qrels(tmp_path / "out" / name) for name in ("qrels.trec", "qrels-graded.trec"))
+    assert {query: set(items) for query, items in hits.items()} == ranked
+    assert all(4 < len(items) <= 8 for items in hits.values())  # the two seeds rank different items
+    emotions = dict(zip(map(escape_id, gallery.column("item_id")), gallery.column("emotion"), strict=True))
+    wanted = dict(zip(queries.column("item_id"), queries.column("emotion"), strict=True))
+    assert all(value == (emotions[item] == wanted[query]) for query in hits for item, value in hits[query].items())
+    for query, items in grades.items():
+        ideal = {item for item in items if item not in ranked[query]}
+        assert len(items) <= 8 + 4
+        assert all(emotions[item] == wanted[query] for item in ideal)
+        assert sorted(items.values(), reverse=True)[:4] == [10_000] * 4
+    header = json.loads((tmp_path / "out" / "trec.json").read_text())
+    counts = [len((tmp_path / "out" / name).read_text().splitlines()) for name in ("qrels.trec", "qrels-graded.trec")]
+    assert [header["qrels"][name]["lines"] for name in ("qrels.trec", "qrels-graded.trec")] == counts
+
+
+def test_ir_measures_finds_our_metrics_up_to_the_depth_of_a_short_run(tmp_path: Path):
+    cfg = config(tmp_path, depth=5)
+    header = run(cfg)
+    ranked = list(ir_measures.read_trec_run(str(cfg.out / "run-0.trec")))
+    assert len(ranked) == 9 * 5
+    for measure, name, qrels in ((P @ 5, "P@5", "qrels.trec"), (nDCG @ 5, "nDCG@5", "qrels-graded.trec")):
+        value = ir_measures.calc_aggregate([measure], ir_measures.read_trec_qrels(str(cfg.out / qrels)), ranked)
+        assert value[measure] == pytest.approx(header["metrics"][name]["mean"], abs=1e-4), name
+    per_query = ir_measures.iter_calc([RR], ir_measures.read_trec_qrels(str(cfg.out / "qrels.trec")), ranked)
+    found = {value.query_id: value.value for value in per_query}
+    for row in pq.read_table(cfg.out / "per_query.parquet").to_pylist():
+        assert found[row["query_id"]] == pytest.approx(row["MRR"] if row["MRR"] >= 1 / 5 else 0, abs=1e-6)
 
 
 def test_pieces_give_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     queries, gallery = large(tmp_path / "whole")
     write_trec(tmp_path / "whole", queries, gallery, Qrels.of(queries, gallery, LABELS))
-    monkeypatch.setattr(trec, "PIECE", 4)
     monkeypatch.setattr(trec, "ROWS", 5)
     large(tmp_path / "pieces")
     write_trec(tmp_path / "pieces", queries, gallery, Qrels.of(queries, gallery, LABELS))
