@@ -1,4 +1,4 @@
-"""Checkpoint (or none) and two stores -> evaluation, here or with the gallery shared out over a cluster."""
+"""Score a checkpoint (or none) and two stores, here or with the gallery divided over a cluster."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -8,7 +8,7 @@ from s2m_ray.config.evaluation import EvalConfig
 from s2m_ray.config.loading import to_dict
 from s2m_ray.config.resources import ResourceConfig
 from s2m_ray.errors import EvaluationError
-from s2m_ray.evaluation.evaluate import evaluate
+from s2m_ray.evaluation.evaluate import Scoring, evaluate
 from s2m_ray.evaluation.ranking import Here, Part, Parts, Search
 from s2m_ray.evaluation.relevance import Qrels
 from s2m_ray.evaluation.trec import remove_trec, write_trec
@@ -18,12 +18,17 @@ from s2m_ray.search.joint_gallery import ranges
 from s2m_ray.stores.gallery import read_gallery
 from s2m_ray.stores.speech import missing_halves, read_speech
 
+UNKEPT = ("out", "trec", "resources")  # settings that change no number of an evaluation
+
 
 def run(cfg: EvalConfig) -> dict[str, Any]:
     """Score the speech of a split against its music and write ``evaluation.json``; a repeated call replaces it.
 
-    Without workers and without a cluster's address everything happens in this process. Otherwise each worker has a
-    range of the gallery; the stores must then be where all machines can read them. The numbers are the same.
+    Without workers and without the address of a cluster everything happens in this process. Otherwise each worker
+    searches a range of the gallery, and all machines must be able to read the stores. The numbers are the same.
+
+    Returns:
+        The header of the evaluation.
 
     Raises:
         S2MError: a store, the checkpoint or the output folder is wrong.
@@ -32,42 +37,44 @@ def run(cfg: EvalConfig) -> dict[str, Any]:
     header = checkpoint.header if checkpoint else None
     queries = read_speech(cfg.speech, cfg.speech_text, header).labelled(cfg.split)
     gallery = read_gallery(cfg.music, cfg.split)
-    settings = {key: value for key, value in to_dict(cfg).items() if key not in ("out", "trec", "resources")}
+    settings = {key: value for key, value in to_dict(cfg).items() if key not in UNKEPT}
     claim(cfg.out, settings, EvaluationError)
     if missing := missing_halves(queries):
         settings["queries_without"] = missing
-    remove_trec(cfg.out)  # of an earlier call: it may be of other stores
+    remove_trec(cfg.out)  # an earlier call may have written them of other stores
+    scoring = Scoring(
+        k=cfg.k,
+        depth=cfg.depth,
+        bootstrap=cfg.bootstrap,
+        metric_set=cfg.metric_set,
+        parity=cfg.parity,
+        device=cfg.resources.device,
+    )
     with ExitStack() as session:
 
         def spread(search: Search) -> Parts:
-            if cfg.resources.workers == 0 and cfg.resources.address == "local":
-                return Here(search)
-            from jobs.spread.session import ray_session
-
-            session.enter_context(ray_session(cfg.resources))
-            return Workers(search, cfg.resources)
+            return _parts(search, cfg.resources, session)
 
         result = evaluate(
-            queries,
-            gallery,
-            checkpoint,
-            k=cfg.k,
-            depth=cfg.depth,
-            bootstrap=cfg.bootstrap,
-            out=cfg.out,
-            config={"evaluate": settings},
-            metric_set=cfg.metric_set,
-            parity=cfg.parity,
-            device=cfg.resources.device,
-            spread=spread,
+            queries, gallery, checkpoint, cfg.out, scoring, config={"evaluate": settings}, spread=spread
         )
     if cfg.trec:
         write_trec(cfg.out, queries, gallery, Qrels.of(queries, gallery, result["label_map"], own=not cfg.parity))
     return result
 
 
+def _parts(search: Search, resources: ResourceConfig, session: ExitStack) -> Parts:
+    """Return the whole gallery in this process, or its parts in the workers of a Ray session."""
+    if resources.workers == 0 and resources.address == "local":
+        return Here(search)
+    from jobs.spread.session import ray_session
+
+    session.enter_context(ray_session(resources))
+    return Workers(search, resources)
+
+
 class Workers:
-    """Parts in the workers of a Ray cluster, each of which keeps its joint vectors between questions."""
+    """Parts of the gallery in workers of a Ray cluster, which keep their joint vectors between questions."""
 
     def __init__(self, search: Search, resources: ResourceConfig) -> None:
         import ray
@@ -83,20 +90,21 @@ class Workers:
         ]
 
     def __len__(self) -> int:
+        """Return the number of parts."""
         return len(self._actors)
 
     def ask(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Ask all at once.
+        """Call a method of every part at the same time and return the answers in the order of the parts.
 
         Raises:
-            S2MError: as a worker raised it.
+            S2MError: a worker raised it.
         """
         import ray
         from ray.exceptions import RayTaskError
 
         asked = [getattr(actor, method).remote(*own) for actor, own in zip(self._actors, arguments, strict=True)]
         try:
-            found: list[Any] = ray.get(asked)
+            answers: list[Any] = ray.get(asked)
         except RayTaskError as error:
             raise error.cause from None
-        return found
+        return answers

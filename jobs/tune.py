@@ -11,7 +11,7 @@ from jobs import evaluate as evaluation
 from s2m_ray.config.evaluation import EvalConfig
 from s2m_ray.config.tuning import BASELINE, BEST, TuneConfig
 from s2m_ray.errors import ConfigError
-from s2m_ray.evaluation.evaluate import HEADER as EVALUATED
+from s2m_ray.evaluation.reading import EVALUATION
 from s2m_ray.files.claims import digest
 from s2m_ray.files.whole import read_json, write_json
 from s2m_ray.joint.checkpoint import seed_path
@@ -157,7 +157,7 @@ def _look_at_test(sweep: Sweep, choice: Choice, board: Quiet) -> dict[str, Any]:
         return {"split": split, "touched": [], "absent": f"no {split} items in {' and '.join(absent)}"}
     key = digest({name: [row.configuration.key, list(cfg.seeds)] for name, row in chosen.items()}, split)
     touched = read_json(record, ConfigError)["touched"] if record.exists() else []
-    if not touched or touched[-1]["key"] != key or not all((record.parent / n / EVALUATED).exists() for n in chosen):
+    if not touched or touched[-1]["key"] != key or not all((record.parent / n / EVALUATION).exists() for n in chosen):
         for name in chosen:
             shutil.rmtree(record.parent / name, ignore_errors=True)
         # written before the split is read: it tells of every look, of those too that did not come to their end
@@ -177,7 +177,7 @@ def _look_at_test(sweep: Sweep, choice: Choice, board: Quiet) -> dict[str, Any]:
                     bootstrap=cfg.sweep.bootstrap,
                 )
             )
-    results = {name: read_json(record.parent / name / EVALUATED, ConfigError)["metrics"] for name in chosen}
+    results = {name: read_json(record.parent / name / EVALUATION, ConfigError)["metrics"] for name in chosen}
     return {"split": split, "touched": touched, **results}
 
 

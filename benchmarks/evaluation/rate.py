@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s2m_ray.emotions.plane import AUDIOSET_MOOD, VALENCE_AROUSAL
-from s2m_ray.evaluation.evaluate import evaluate
+from s2m_ray.evaluation.evaluate import Scoring, evaluate
 from s2m_ray.stores.store import Store
 
 DIM, K, GOAL, MEMORY_MB, CHECKED = 64, 5, 2.0, 1000, 50
@@ -118,18 +118,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
 
         def ours_once() -> None:
-            evaluate(
-                queries,
-                gallery,
-                None,
-                k=K,
-                depth=20,
-                bootstrap=1000,
-                out=Path(folder),
-                config={},
-                metric_set="first",
-                device=args.device,
-            )
+            evaluate(queries, gallery, None, Path(folder), Scoring(k=K, metric_set="first", device=args.device))
 
         def theirs_once() -> None:
             faiss.knn(queries.vectors, gallery.vectors, K, metric=faiss.METRIC_INNER_PRODUCT)

@@ -1,4 +1,4 @@
-"""Project, search, score: two stores and a checkpoint -> an evaluation folder."""
+"""Project, search and score: two stores and a checkpoint become an evaluation folder."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from s2m_ray.evaluation import metrics
 from s2m_ray.evaluation.leakage import find_leaks
 from s2m_ray.evaluation.metrics import tied_gains
 from s2m_ray.evaluation.ranking import Here, Parts, Ranks, Search, count_tied, rank_first, rank_fully
+from s2m_ray.evaluation.reading import EVALUATION
 from s2m_ray.evaluation.relevance import Qrels, gain
 from s2m_ray.evaluation.stats import intervals, summary
 from s2m_ray.evaluation.writing import items_digest, sampled, write_items, write_per_query, write_run
@@ -28,21 +29,54 @@ from s2m_ray.search.order import places, places_of, scores_of
 from s2m_ray.stores.gallery import Gallery
 from s2m_ray.stores.store import Store
 
-HEADER = "evaluation.json"
-# Queries x gallery x seeds up to which the metrics of whole rankings are computed unless it is asked for otherwise:
-# they sort every score (measured on two cores: 23 to 31 ns a pair; the other metrics about 1.3 ns).
+# mAP and R-precision sort every score. Unless they are asked for, they are computed only up to this product of queries,
+# music items and seeds (measured on two cores: 23 to 31 ns a pair; the other metrics take about 1.3 ns).
 FULL_PAIRS = 1_000_000_000
 FULL = ("mAP", "R-precision")
 Values = Mapping[str, Float[ndarray, "seeds queries"]]
+MetricSet = Literal["auto", "first", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """What an evaluation computes, and where."""
+
+    k: int = 5  # cut-off of P, recall and nDCG
+    depth: int = 20  # ranks that are kept in run.parquet
+    bootstrap: int = 1000  # resamples of each interval
+    metric_set: MetricSet = "auto"  # first: metrics of the first ranks; all: mAP and R-precision too; auto: where quick
+    parity: bool = False  # only the metrics of the original code, as it defines them
+    device: str = "cpu"  # torch's name of the device that searches
+
+    def sorts_everything(self, pairs: int) -> bool:
+        """Return whether mAP and R-precision are computed.
+
+        Args:
+            pairs: Queries times music items times seeds.
+        """
+        if self.parity or self.metric_set == "first":
+            return False
+        return self.metric_set == "all" or pairs <= FULL_PAIRS
+
+    def left_out(self, pairs: int) -> dict[str, str]:
+        """Return why each metric that was not computed is missing; ``parity`` leaves out nothing that it defines."""
+        if self.parity or self.sorts_everything(pairs):
+            return {}
+        why = (
+            "metric_set=first was asked for"
+            if self.metric_set == "first"
+            else f"{pairs} pairs of queries and music, over all seeds: above {FULL_PAIRS}; --metric-set all computes them"
+        )
+        return dict.fromkeys(FULL, why)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Values and floors of each metric, and the ranks behind them."""
+    """Values and floors of each metric, and the ranks that they were computed from."""
 
     values: Values
     floors: Mapping[str, Float[ndarray, " queries"]]
-    rows: Int[ndarray, "seeds queries ranks"]  # of the gallery; -1: it has no more
+    rows: Int[ndarray, "seeds queries ranks"]  # rows of the gallery; -1 where it has no more items
     ranks: Ranks
 
 
@@ -50,119 +84,166 @@ def evaluate(
     queries: Store,
     gallery: Gallery | Store,
     checkpoint: Checkpoint | None,
-    *,
-    k: int,
-    depth: int,
-    bootstrap: int,
     out: Path,
-    config: Mapping[str, Any],
-    metric_set: Literal["auto", "first", "all"] = "auto",
-    parity: bool = False,
-    device: str = "cpu",
+    scoring: Scoring | None = None,
+    *,
+    config: Mapping[str, Any] | None = None,
     spread: Callable[[Search], Parts] | None = None,
 ) -> dict[str, Any]:
-    """Rank the gallery for each query and seed, score, and write the evaluation folder, header last.
+    """Rank the gallery for each query and seed, score the ranks, and write the evaluation folder, its header last.
 
-    Relevance belongs to the data, not to the model: a query's emotion maps to the nearest one in the gallery. Memory
-    does not grow with queries x gallery, and neither chunks, threads, devices nor parts change any number.
+    Relevance belongs to the data and not to the model: a query's emotion maps to the nearest emotion of the gallery.
+    Memory does not grow with queries times gallery. Neither chunks, threads, devices nor parts change any number.
 
     Args:
-        metric_set: ``first``: those of the first ranks (P, recall and nDCG at ``k``, MRR); ``all``: also mAP and
-            R-precision, which sort every score; ``auto``: all of them up to ``FULL_PAIRS``.
-        parity: Only the metrics of the original code, as it defines them.
-        spread: Gives the parts of the gallery to those who search them; by default this process searches it whole.
+        checkpoint: The trained model; None if both stores are in one space already.
+        out: Folder for the evaluation.
+        scoring: What to compute; None takes the defaults.
+        config: Settings to keep in the header, beside those of the checkpoint.
+        spread: Divides the gallery into parts that are searched elsewhere; None searches it whole in this process.
+
+    Returns:
+        The header, as it is written to ``evaluation.json``.
 
     Raises:
-        EvaluationError: the stores' spaces are not those of the checkpoint, or not one.
+        EvaluationError: the stores are not in the spaces of the checkpoint, or without one not in the same space.
     """
+    scoring = scoring or Scoring()
     if isinstance(gallery, Store):
         gallery = Gallery.of(gallery)
     require_space(queries, gallery, checkpoint)
-    seeds = checkpoint.seeds if checkpoint else (0,)
-    model = checkpoint.model if checkpoint else None
     own = own_points(queries.items, gallery.items)
     label_map = max_map(queries.column("emotion"), emotion_codes(gallery.items)[0], own)
-    qrels = Qrels.of(queries, gallery, label_map, own=not parity)
-    joint = project(model, "speech", queries.vectors)
-    search = Search(
-        gallery.vectors, model, joint, qrels.targets, qrels.codes, places(gallery.items["item_id"]), device=device
-    )
-    parts = (spread or Here)(search)
-    pairs = joint.shape[0] * len(queries.vectors) * gallery.vectors.rows
-    full = not parity and (metric_set == "all" or (metric_set == "auto" and pairs <= FULL_PAIRS))
+    qrels = Qrels.of(queries, gallery, label_map, own=not scoring.parity)
+    search = _search(queries, gallery, checkpoint, qrels, scoring.device)
+    pairs = search.queries.shape[0] * len(queries.vectors) * gallery.vectors.rows
     sample = sampled(gallery.vectors.rows)
-    scored = score(parts, search, qrels, k=k, depth=depth, sample=sample, full=full, parity=parity)
-    (out / HEADER).unlink(missing_ok=True)
-    rows, top = scored.rows[:, :, :depth], scores_of(scored.ranks.top[:, :, :depth])
-    write_run(out, queries, gallery, qrels, seeds, rows, top)
-    written = write_items(out, queries, gallery, joint[0], rows[0], sample, scored.ranks.sample)
+    scored = score(
+        (spread or Here)(search),
+        search,
+        qrels,
+        k=scoring.k,
+        depth=scoring.depth,
+        sample=sample,
+        full=scoring.sorts_everything(pairs),
+        parity=scoring.parity,
+    )
+    (out / EVALUATION).unlink(missing_ok=True)
+    seeds, depth = checkpoint.seeds if checkpoint else (0,), scoring.depth
+    write_run(out, queries, gallery, qrels, seeds, scored.rows[:, :, :depth], scores_of(scored.ranks.top[:, :, :depth]))
+    joint, shown = search.queries[0], scored.rows[0, :, :depth]
+    written = write_items(out, queries, gallery, joint, shown, sample, scored.ranks.sample)
     write_per_query(out, queries, seeds, scored.values)
     header = {
+        **_about(queries, gallery, checkpoint, qrels, label_map, parity=scoring.parity),
+        "items": written,
+        "left_out": scoring.left_out(pairs),
+        **_averages(scored, queries, label_map, scoring.bootstrap),
+        "config": dict(config or {}) | (checkpoint.header["config"] if checkpoint else {}),
+        "versions": versions("torch", "faiss-gpu", "faiss-cpu"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_json(out / EVALUATION, header)
+    return header
+
+
+def _search(queries: Store, gallery: Gallery, checkpoint: Checkpoint | None, qrels: Qrels, device: str) -> Search:
+    """Return what the parts of the gallery need to know."""
+    model = checkpoint.model if checkpoint else None
+    joint = project(model, "speech", queries.vectors)
+    item_places = places(gallery.items["item_id"])
+    return Search(gallery.vectors, model, joint, qrels.targets, qrels.codes, item_places, device=device)
+
+
+def _about(
+    queries: Store,
+    gallery: Gallery,
+    checkpoint: Checkpoint | None,
+    qrels: Qrels,
+    label_map: Mapping[str, str],
+    *,
+    parity: bool,
+) -> dict[str, Any]:
+    """Return what the header says of the task, and of what the model has seen of it."""
+    return {
         "queries": len(queries.vectors),
         "gallery": gallery.vectors.rows,
-        "seeds": list(seeds),
+        "seeds": list(checkpoint.seeds if checkpoint else (0,)),
         "synthetic": "synth" in {*_corpora(queries), *_corpora(gallery)},
         "parity": parity,
         "warnings": find_leaks(checkpoint.path if checkpoint else None, queries, gallery),
         "label_map": label_map,
         "speech": _describe(queries, qrels.query_points),
         "music": _describe(gallery, qrels.points[qrels.point_of]),
-        "items": written,
-        "left_out": {} if full or parity else _left_out(metric_set, pairs),
-        **_averages(scored, queries, label_map, bootstrap),
-        "config": dict(config) | (checkpoint.header["config"] if checkpoint else {}),
-        "versions": versions("torch", "faiss-gpu", "faiss-cpu"),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_json(out / HEADER, header)
-    return header
 
 
 def score(
     parts: Parts, search: Search, qrels: Qrels, *, k: int, depth: int, sample: ndarray, full: bool, parity: bool
 ) -> Scored:
-    """Metrics of every query and seed, and what a shuffled gallery gives on average."""
-    items, relevant = len(search.codes), qrels.relevant
+    """Return the metrics of every query and seed, and what a shuffled gallery gives on average.
+
+    Args:
+        k: Cut-off rank.
+        depth: Ranks that are returned; at least ``k`` are computed.
+        sample: Rows of the gallery whose joint vectors are returned.
+        full: Whether to compute mAP and R-precision, which sort every score.
+        parity: Whether to compute only the metrics of the original code, as it defines them.
+    """
     ranks = rank_first(parts, max(depth, k), sample)
-    row_at = np.empty(items, dtype=np.int64)
-    row_at[search.places] = np.arange(items)
-    found = places_of(ranks.top)
-    rows = np.where(found >= 0, row_at[found], -1)
-    ideal, mean_gain = qrels.ideal(k), qrels.mean_gain()
-    hits = np.stack([qrels.hits(one[:, :k]) for one in rows])
-    gains = (
-        _original_gains(parts, qrels, ranks, rows, min(k, items))
-        if parity
-        else [qrels.gains(one[:, :k]) for one in rows]
-    )
+    rows = _rows_of(ranks, search)
+    hits = np.stack([qrels.hits(ranked[:, :k]) for ranked in rows])
+    if parity:
+        gains = _original_gains(parts, qrels, ranks, rows, min(k, len(search.codes)))
+    else:
+        gains = [qrels.gains(ranked[:, :k]) for ranked in rows]
+    ideal = qrels.ideal(k)
     values = {
-        f"P@{k}": np.stack([metrics.precision_at_k(one, k) for one in hits]),
-        "MRR": np.stack([metrics.reciprocal_rank(one) for one in ranks.first_relevant]),
-        f"nDCG@{k}": np.stack([metrics.ndcg_at_k(one, ideal, k) for one in gains]),
-    }
-    floors = {
-        f"P@{k}": metrics.precision_floor(relevant, items, k),
-        "MRR": metrics.reciprocal_rank_floor(relevant, items),
-        f"nDCG@{k}": metrics.ndcg_floor(mean_gain, ideal, items, k),
+        f"P@{k}": np.stack([metrics.precision_at_k(of_seed, k) for of_seed in hits]),
+        "MRR": np.stack([metrics.reciprocal_rank(of_seed) for of_seed in ranks.first_relevant]),
+        f"nDCG@{k}": np.stack([metrics.ndcg_at_k(of_seed, ideal, k) for of_seed in gains]),
     }
     if not parity:
-        values[f"recall@{k}"] = np.stack([metrics.recall_at_k(one, relevant, k) for one in hits])
-        floors[f"recall@{k}"] = metrics.recall_floor(relevant, items, k)
+        values[f"recall@{k}"] = np.stack([metrics.recall_at_k(of_seed, qrels.relevant, k) for of_seed in hits])
     if full:
         values |= dict(zip(FULL, rank_fully(parts, len(qrels.targets)), strict=True))
-        whole = (metrics.average_precision_floor, metrics.r_precision_floor)
-        floors |= {name: floor(relevant, items) for name, floor in zip(FULL, whole, strict=True)}
-    return Scored(values, floors, rows, ranks)
+    return Scored(values, {name: random_floor(name, qrels, ideal, k) for name in values}, rows, ranks)
+
+
+def random_floor(name: str, qrels: Qrels, ideal: Float[ndarray, "queries ranks"], k: int) -> Float[ndarray, " queries"]:
+    """Return the value of a metric that a shuffled gallery gives on average, for each query."""
+    items, relevant = len(qrels.codes), qrels.relevant
+    match name.partition("@")[0]:
+        case "P":
+            return metrics.precision_floor(relevant, items, k)
+        case "MRR":
+            return metrics.reciprocal_rank_floor(relevant, items)
+        case "nDCG":
+            return metrics.ndcg_floor(qrels.mean_gain(), ideal, items, k)
+        case "recall":
+            return metrics.recall_floor(relevant, items, k)
+        case "mAP":
+            return metrics.average_precision_floor(relevant, items)
+        case _:
+            return metrics.r_precision_floor(relevant, items)
+
+
+def _rows_of(ranks: Ranks, search: Search) -> Int[ndarray, "seeds queries ranks"]:
+    """Return the rows of the gallery in ranked order; -1 where it has no more items."""
+    row_at = np.empty(len(search.codes), dtype=np.int64)
+    row_at[search.places] = np.arange(len(search.codes))
+    ranked = places_of(ranks.top)
+    return np.where(ranked >= 0, row_at[ranked], -1)
 
 
 def _original_gains(parts: Parts, qrels: Qrels, ranks: Ranks, rows: ndarray, k: int) -> list[ndarray]:
-    """Gains of the first ranks, those of equal scores averaged."""
+    """Return the gains of the first ranks, where items of equal score share the average of their gains."""
     top = scores_of(ranks.top[:, :, :k])
     tied = count_tied(parts, top[:, :, -1], len(qrels.emotions))
     of_emotion = gain(qrels.query_points[:, None], qrels.emotion_points()[None])
     return [
-        tied_gains(one, qrels.gains(found[:, :k]), counts, of_emotion)
-        for one, found, counts in zip(top, rows, tied, strict=True)
+        tied_gains(scores, qrels.gains(ranked[:, :k]), counts, of_emotion)
+        for scores, ranked, counts in zip(top, rows, tied, strict=True)
     ]
 
 
@@ -181,7 +262,7 @@ def averaged(
 def _averages(
     scored: Scored, queries: Store, label_map: Mapping[str, str], bootstrap: int
 ) -> dict[str, dict[str, Any]]:
-    """Over all queries, over those of each emotion, and (``macro``) the mean over emotions of the latter."""
+    """Return averages over all queries and over the queries of each emotion; ``macro`` is the mean over emotions."""
     emotions, speakers = np.array(queries.column("emotion")), queries.column("speaker")
     per_emotion: dict[str, dict[str, Any]] = {
         emotion: {
@@ -203,15 +284,6 @@ def _averages(
             "macro_floor": float(np.mean([part["floor"] for part in parts])),
         }
     return {"metrics": overall, "per_emotion": per_emotion}
-
-
-def _left_out(metric_set: str, pairs: int) -> dict[str, str]:
-    why = (
-        "metric_set=first was asked for"
-        if metric_set == "first"
-        else f"{pairs} pairs of queries and music, over all seeds: above {FULL_PAIRS}; --metric-set all computes them"
-    )
-    return dict.fromkeys(FULL, why)
 
 
 def _corpora(store: Store | Gallery) -> list[str]:

@@ -15,7 +15,7 @@ from numpy import ndarray
 from s2m_ray.errors import EvaluationError
 from s2m_ray.files.whole import read_json
 
-HEADER = "evaluation.json"  # written last by `s2m evaluate`: a folder without it is unfinished
+EVALUATION = "evaluation.json"  # `s2m evaluate` writes it last, so a folder without it is unfinished
 REQUIRED = ("queries", "gallery", "seeds", "label_map", "metrics", "per_emotion")
 DIGEST = "items_sha256"  # of a side: all that relevance follows from; earlier versions wrote none
 
@@ -42,9 +42,9 @@ def find_folders(roots: Sequence[Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for root in roots:
-        folders = sorted(path.parent for path in root.rglob(HEADER))
+        folders = sorted(path.parent for path in root.rglob(EVALUATION))
         if not folders:
-            what = f"no {HEADER} in it or below it" if root.is_dir() else "no such folder"
+            what = f"no {EVALUATION} in it or below it" if root.is_dir() else "no such folder"
             raise EvaluationError(f"{root}: {what}, expected a finished evaluation; make one with `s2m evaluate`")
         found |= {folder.resolve(): folder for folder in folders if folder.resolve() not in found}
     return list(found.values())
@@ -56,7 +56,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     Raises:
         EvaluationError: there is none, or it is not one.
     """
-    if not (folder / HEADER).is_file():
+    if not (folder / EVALUATION).is_file():
         if (folder / "config.json").is_file():
             why = (
                 "it is a checkpoint: score it first, with `s2m evaluate MODEL_DIR --speech ... --music ... --out ...`"
@@ -65,16 +65,16 @@ def read_header(folder: Path) -> dict[str, Any]:
             why = (
                 "unfinished, or something else" if folder.is_dir() else "no such folder; make it with `s2m evaluate`"
             )
-        raise EvaluationError(f"{folder}: no {HEADER}, expected a finished evaluation; {why}")
-    header = read_json(folder / HEADER, EvaluationError)
+        raise EvaluationError(f"{folder}: no {EVALUATION}, expected a finished evaluation; {why}")
+    header = read_json(folder / EVALUATION, EvaluationError)
     missing = [key for key in REQUIRED if key not in header]
     if missing:
         raise EvaluationError(
-            f"{folder / HEADER}: no {', '.join(missing)}, expected what `s2m evaluate` writes; was it edited?"
+            f"{folder / EVALUATION}: no {', '.join(missing)}, expected what `s2m evaluate` writes; was it edited?"
         )
     if any(DIGEST not in (header.get(side) or {}) for side in ("speech", "music")):
         raise EvaluationError(
-            f"{folder / HEADER}: no {DIGEST} of its speech and music; it is from an earlier version: evaluate again, "
+            f"{folder / EVALUATION}: no {DIGEST} of its speech and music; it is from an earlier version: evaluate again, "
             "into another folder"
         )
     return header

@@ -21,7 +21,7 @@ from s2m_ray.config.resources import ResourceConfig
 from s2m_ray.config.training import FitConfig, LossConfig, ModelConfig
 from s2m_ray.emotions.plane import AUDIOSET_MOOD, RAVDESS, VALENCE_AROUSAL
 from s2m_ray.errors import EvaluationError, StoreError
-from s2m_ray.evaluation.evaluate import evaluate
+from s2m_ray.evaluation.evaluate import Scoring, evaluate
 from s2m_ray.evaluation.ranking import Search
 from s2m_ray.evaluation.reading import read_evaluations, refuse_unpaired
 from s2m_ray.joint.checkpoint import Checkpoint, read_checkpoint, seal, write_seed
@@ -51,8 +51,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 def score(
     checkpoint: Checkpoint | None, out: Path, queries: Store = QUERIES, gallery: Store = GALLERY, **changes: Any
 ) -> dict[str, Any]:
-    options = {"k": 5, "depth": 7, "bootstrap": 100} | changes
-    return evaluate(queries, gallery, checkpoint, out=out, config={"evaluate": {"split": "test"}}, **options)
+    scoring = Scoring(**({"k": 5, "depth": 7, "bootstrap": 100} | changes))
+    return evaluate(queries, gallery, checkpoint, out, scoring, config={"evaluate": {"split": "test"}})
 
 
 @pytest.fixture(scope="module")
@@ -438,8 +438,8 @@ def test_an_error_of_a_worker_is_the_user_s(many: EvalConfig, ray_cluster: None)
         Workers(task, ResourceConfig(workers=2)).ask("first_ranks", [(3, np.arange(0))] * 2)
 
 
-def by_the_sheet(queries: Store, gallery: Store) -> dict[str, list[float]]:
-    """Section (d) of the sheet, written out: hard targets by the max map, sklearn's nDCG with graded gains."""
+def by_the_definition(queries: Store, gallery: Store) -> dict[str, list[float]]:
+    """Return what docs/original.md defines, written out: one target by the map, scikit-learn's nDCG of graded gains."""
     tags = [tag for tag in AUDIOSET_MOOD if tag in gallery.column("emotion")]
     found: dict[str, list[float]] = {"P@5": [], "MRR": [], "nDCG@5": []}
     for query, emotion in zip(queries.vectors, queries.column("emotion"), strict=True):
@@ -475,7 +475,7 @@ def test_parity_is_the_original_s_definition(tmp_path: Path, repeat: int) -> Non
     header = score(None, tmp_path, *sides, parity=True)
     assert (header["parity"], set(header["metrics"])) == (True, {"P@5", "MRR", "nDCG@5"})
     found = read(tmp_path, "per_query.parquet")
-    for name, values in by_the_sheet(*sides).items():
+    for name, values in by_the_definition(*sides).items():
         np.testing.assert_allclose([row[name] for row in found], values, rtol=0, atol=1e-9)
         assert header["metrics"][name]["mean"] == pytest.approx(np.mean(values), abs=1e-9)
 
@@ -485,5 +485,5 @@ def test_parity_of_a_gallery_smaller_than_the_cut(tmp_path: Path) -> None:
     gallery.vectors[1] = gallery.vectors[0]
     gallery = Store(gallery.path, gallery.items, gallery.vectors, queries.space_id, "toy")
     score(None, tmp_path, queries, gallery, parity=True)
-    for name, values in by_the_sheet(queries, gallery).items():
+    for name, values in by_the_definition(queries, gallery).items():
         np.testing.assert_allclose([row[name] for row in read(tmp_path, "per_query.parquet")], values, atol=1e-9)
