@@ -44,7 +44,9 @@ class Scoring:
     k: int = 5  # cut-off of P, recall and nDCG
     depth: int = 20  # ranks that are kept in run.parquet
     bootstrap: int = 1000  # resamples of each interval
-    metric_set: MetricSet = "auto"  # first: metrics of the first ranks; all: mAP and R-precision too; auto: where quick
+    metric_set: MetricSet = (
+        "auto"  # first: metrics of the first ranks; all: mAP and R-precision too; auto: where quick
+    )
     parity: bool = False  # only the metrics of the original code, as it defines them
     device: str = "cpu"  # torch's name of the device that searches
 
@@ -130,7 +132,9 @@ def evaluate(
     )
     (out / EVALUATION).unlink(missing_ok=True)
     seeds, depth = checkpoint.seeds if checkpoint else (0,), scoring.depth
-    write_run(out, queries, gallery, qrels, seeds, scored.rows[:, :, :depth], scores_of(scored.ranks.top[:, :, :depth]))
+    write_run(
+        out, queries, gallery, qrels, seeds, scored.rows[:, :, :depth], scores_of(scored.ranks.top[:, :, :depth])
+    )
     joint, shown = search.queries[0], scored.rows[0, :, :depth]
     written = write_items(out, queries, gallery, joint, shown, sample, scored.ranks.sample)
     write_per_query(out, queries, seeds, scored.values)
@@ -210,7 +214,9 @@ def score(
     return Scored(values, {name: random_floor(name, qrels, ideal, k) for name in values}, rows, ranks)
 
 
-def random_floor(name: str, qrels: Qrels, ideal: Float[ndarray, "queries ranks"], k: int) -> Float[ndarray, " queries"]:
+def random_floor(
+    name: str, qrels: Qrels, ideal: Float[ndarray, "queries ranks"], k: int
+) -> Float[ndarray, " queries"]:
     """Return the value of a metric that a shuffled gallery gives on average, for each query."""
     items, relevant = len(qrels.codes), qrels.relevant
     match name.partition("@")[0]:

@@ -66,13 +66,17 @@ def write_trec(folder: Path, queries: Store, gallery: Store | Gallery, qrels: Qr
     """Write the TREC files beside ``run.parquet``, each whole or not at all, in chunks of bounded memory."""
     seeds, depth = _write_runs(folder)
     lines = {QRELS: 0, GRADED: 0}
-    with replacing(folder / QRELS) as hits_path, replacing(folder / GRADED) as grades_path:
-        with hits_path.open("w", encoding="utf-8") as hits, grades_path.open("w", encoding="utf-8") as grades:
-            for judged in _pools(folder / "run.parquet", seeds, queries, gallery, qrels, depth):
-                hits.write(judged.lines(judged.hits))
-                grades.write(judged.lines(judged.grades))
-                lines[QRELS] += len(judged.hits)
-                lines[GRADED] += len(judged.grades)
+    with (
+        replacing(folder / QRELS) as hits_path,
+        replacing(folder / GRADED) as grades_path,
+        hits_path.open("w", encoding="utf-8") as hits,
+        grades_path.open("w", encoding="utf-8") as grades,
+    ):
+        for judged in _pools(folder / "run.parquet", seeds, queries, gallery, qrels, depth):
+            hits.write(judged.lines(judged.hits))
+            grades.write(judged.lines(judged.grades))
+            lines[QRELS] += len(judged.hits)
+            lines[GRADED] += len(judged.grades)
     header: dict[str, Any] = {
         "runs": [f"run-{seed}.trec" for seed in seeds],
         "depth": f"{depth} of {gallery.items.num_rows} ranks; a first hit further down counts 0 in a tool's MRR",
