@@ -1,9 +1,9 @@
 """Count the length of an MP3 stream if no header tells it.
 
 libsndfile reads as far as the length that it finds when it opens a file. Without a Xing or Info header it guesses
-that length from the bit rate of the first frame. If the bit rate varies, the guess may be a tenth or ten times the truth
-(measured: 1.7 s read of 12 s). Files that were cut out of others and files of old encoders lack the header, and a
-program that writes to a pipe leaves the count of frames at 0. So the frames are counted here.
+that length from the bit rate of the first frame. If the bit rate varies, the guess may be a tenth or ten times the
+truth (measured: 1.7 s read of 12 s). Files that were cut out of others and files of old encoders lack the header, and
+a program that writes to a pipe leaves the count of frames at 0. So the frames are counted here.
 """
 
 import io

@@ -3,5 +3,5 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["checks", "formats", "leaks", "probe", "schema", "summary", "survey"]
+    __name__, ["checks", "draft", "duplicates", "formats", "leaks", "schema", "summary", "survey"]
 )

@@ -1,22 +1,30 @@
 """Check the rows of a manifest."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from s2m_ray.config.corpora import SPLITS
 from s2m_ray.errors import ManifestError
+from s2m_ray.manifest.duplicates import Piece, Tables, repeated
 from s2m_ray.manifest.schema import MODALITIES, as_table
 
 
 def from_rows(rows: Sequence[Mapping[str, Any]], where: str) -> pa.Table:
-    """Checked table of rows; columns that a row lacks are null.
+    """Return the checked table of some rows.
+
+    >>> table = from_rows([{"item_id": "a", "uri": "/a.wav", "modality": "music", "emotion": "sad"}], "my rows")
+    >>> table["emotion"].to_pylist(), table["split"].to_pylist()
+    (['sad'], [None])
+
+    Args:
+        rows: Values by column name. Columns that a row lacks are null.
+        where: Where the rows come from, for messages.
 
     Raises:
-        ManifestError: as :func:`check`.
+        ManifestError: As for :func:`check`, or a value has the wrong type.
     """
     table = as_table(rows, where)
     check(table, where)
@@ -26,9 +34,13 @@ def from_rows(rows: Sequence[Mapping[str, Any]], where: str) -> pa.Table:
 def check(table: pa.Table, where: str) -> None:
     """Refuse a manifest that later steps could not rely on.
 
+    Args:
+        table: All rows, with the columns of ``SCHEMA``.
+        where: Where the rows come from, for messages.
+
     Raises:
-        ManifestError: no rows; an ``item_id`` or ``uri`` that is null, empty or (ids) repeated; an unknown
-            modality or split; a window or coordinate out of range.
+        ManifestError: There are no rows; an ``item_id`` or ``uri`` is null or empty; an ``item_id`` is repeated; a
+            modality or split is unknown; a window or coordinate is out of range.
     """
     if table.num_rows == 0:
         raise ManifestError(f"{where}: no items found, expected at least one")
@@ -36,38 +48,33 @@ def check(table: pa.Table, where: str) -> None:
     refuse_repeated(lambda: [table], where)
 
 
-def refuse_repeated(tables: Callable[[], Iterable[pa.Table]], where: str) -> None:
-    """Nothing, if every ``item_id`` occurs once; eight bytes of each are held.
+def refuse_repeated(tables: Tables, where: str) -> None:
+    """Refuse a manifest in which an ``item_id`` occurs more than once.
 
     Args:
-        tables: Gives the rows piece by piece; asked again for the name of one that is repeated.
+        tables: Returns the rows piece by piece. It is called a second time if an id may be repeated.
+        where: Where the rows come from, for messages.
 
     Raises:
-        ManifestError: with that name.
+        ManifestError: The message names the first id that is repeated.
     """
-    parts = [np.array([hash(i) for i in table["item_id"].to_pylist()], np.int64) for table in tables()]
-    hashes, counts = np.unique(np.concatenate(parts), return_counts=True) if parts else (np.array([]),) * 2
-    if not (counts > 1).any():
-        return
-    suspects = set(hashes[counts > 1].tolist())
-    seen: dict[str, int] = {}
-    for table in tables():
-        for item_id in table["item_id"].to_pylist():
-            if hash(item_id) in suspects:
-                seen[item_id] = seen.get(item_id, 0) + 1
-    for item_id, count in seen.items():
-        if count > 1:
-            raise ManifestError(
-                f"{where}: item_id '{item_id}' occurs {count} times, expected each once; "
-                "are several files listed under one name?"
-            )
+    rows_of = repeated(lambda: (Piece(table["item_id"].to_pylist()) for table in tables()))
+    for item_id, rows in rows_of.items():
+        raise ManifestError(
+            f"{where}: item_id '{item_id}' occurs {len(rows)} times, expected each once; "
+            "are several files listed under one name?"
+        )
 
 
 def check_rows(table: pa.Table, where: str) -> None:
-    """The rules of :func:`check` that hold for each row by itself.
+    """Check the rules that hold for each row by itself.
+
+    Args:
+        table: Some rows, with the columns of ``SCHEMA``.
+        where: Where the rows come from, for messages.
 
     Raises:
-        ManifestError: as there.
+        ManifestError: As for :func:`check`; the message names the first wrong row.
     """
     for name in ("item_id", "uri"):
         _refuse(table, pc.fill_null(pc.equal(table[name], ""), True), where, name, "a value in every row")
@@ -87,11 +94,12 @@ def check_rows(table: pa.Table, where: str) -> None:
 
 
 def _refuse(table: pa.Table, wrong: pa.ChunkedArray, where: str, name: str, expected: str) -> None:
+    """Raise an error about the first of the rows that are ``wrong``."""
     rows = pc.indices_nonzero(pc.fill_null(wrong, False))
     if len(rows):
         first = rows[0].as_py()
-        found, item_id = table[name][first].as_py(), table["item_id"][first].as_py()
+        value, item_id = table[name][first].as_py(), table["item_id"][first].as_py()
         raise ManifestError(
-            f"{where}: row {first + 1}, item '{item_id}': {name}={found!r}, expected {expected} "
+            f"{where}: row {first + 1}, item '{item_id}': {name}={value!r}, expected {expected} "
             f"({len(rows)} such rows)"
         )

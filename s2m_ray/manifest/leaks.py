@@ -1,17 +1,16 @@
-"""What two splits share and must not: an item, a speaker, or the very same audio or text.
+"""Find what two splits share although they must not: an item, a speaker, or the very same audio or text.
 
-Both passes over a manifest are streams; between them sixteen bytes are held of each item that has a split, and kind.
+A model that has seen in training what it is tested on looks better than it is.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy import ndarray
 
 from s2m_ray.errors import ManifestError
+from s2m_ray.manifest.duplicates import Piece, Tables, repeated
 
 KINDS = {
     "item": "the same audio file",
@@ -19,11 +18,12 @@ KINDS = {
     "speaker": "the same speaker or piece",
     "content": "the same audio in files of different names",
 }
+SHOWN_CHARACTERS = 80  # of an example; a text may be long
 
 
 @dataclass(frozen=True)
 class Leak:
-    """Things of one kind that stand in more than one split, and one of them for people to look at."""
+    """Things of one kind that stand in more than one split, with one of them as an example."""
 
     kind: str
     count: int
@@ -34,60 +34,45 @@ class Leak:
         return f"{KINDS[self.kind]} in splits {' and '.join(self.splits)}: {self.example} ({self.count} such)"
 
 
-def find_leaks(tables: Callable[[], Iterable[pa.Table]]) -> list[Leak]:
-    """Leaks of a manifest, by kind.
+def find_leaks(tables: Tables) -> list[Leak]:
+    """Return the leaks between the splits of a manifest, at most one of each kind.
+
+    A file that stands in two splits has its content in both as well. It is reported once, as a file.
+
+    >>> rows = {"uri": ["a.wav", "b.wav"], "modality": ["music"] * 2, "text": [None] * 2, "split": ["train", "test"]}
+    >>> print(find_leaks(lambda: [pa.table(rows | {"speaker": ["Ann", "Ann"]})])[0])
+    the same speaker or piece in splits test and train: Ann (1 such)
 
     Args:
-        tables: Gives its rows piece by piece; asked twice. A column ``checksum`` is looked at if there is one.
+        tables: Returns the rows of a manifest piece by piece. It is called a second time if something may be shared.
+            A column ``checksum`` is used if there is one.
     """
-    held: dict[str, list[ndarray]] = {kind: [] for kind in KINDS}
-    for table in tables():
-        for kind, keys, splits in _keys(table):
-            pairs = np.empty((len(keys), 2), np.int64)
-            pairs[:, 0] = [hash(key) for key in keys]
-            pairs[:, 1] = [hash(split) for split in splits]
-            held[kind].append(np.unique(pairs, axis=0))
-    suspects = {kind: _in_two(parts) for kind, parts in held.items()}
-    if not any(suspects.values()):
-        return []
-    seen: dict[str, dict[str, set[str]]] = {kind: {} for kind in KINDS}
-    for table in tables():
-        for kind, keys, splits in _keys(table):
-            for key, split in zip(keys, splits, strict=True):
-                if hash(key) in suspects[kind]:
-                    seen[kind].setdefault(key, set()).add(split)
-    leaks = []
-    for kind, splits_of in seen.items():
-        shared = {key: splits for key, splits in splits_of.items() if len(splits) > 1}
-        if shared:
-            example = min(shared)
-            shown = example if len(example) <= 80 else example[:79] + "…"
-            leaks.append(Leak(kind, len(shared), shown, tuple(sorted(shared[example]))))
-    files = next((leak.count for leak in leaks if leak.kind == "item"), 0)
-    # a file in two splits has its content in both as well: told once
+    shared: dict[str, dict[str, list[str]]] = {kind: {} for kind in KINDS}
+    for (kind, key), splits in repeated(lambda: (piece for table in tables() for piece in _pieces(table))).items():
+        shared[kind][key] = splits
+    leaks = [_leak(kind, splits_of) for kind, splits_of in shared.items() if splits_of]
+    files = len(shared["item"])
     return [leak for leak in leaks if not (leak.kind == "content" and leak.count <= files)]
 
 
+def _leak(kind: str, splits_of: dict[str, list[str]]) -> Leak:
+    example = min(splits_of)
+    shown = example if len(example) <= SHOWN_CHARACTERS else example[: SHOWN_CHARACTERS - 1] + "…"
+    return Leak(kind, len(splits_of), shown, tuple(sorted(splits_of[example])))
+
+
 def refuse(leaks: Iterable[Leak], where: str) -> None:
-    """Nothing, if there are none.
+    """Refuse a manifest with leaks.
 
     Raises:
-        ManifestError: with the leaks.
+        ManifestError: There are leaks; the message names them all.
     """
-    if found := "; ".join(map(str, leaks)):
-        raise ManifestError(f"{where}: splits leak: {found}; --allow-leaks takes it as it is")
+    if told := "; ".join(map(str, leaks)):
+        raise ManifestError(f"{where}: splits leak: {told}; --allow-leaks takes the splits as they are")
 
 
-def _in_two(parts: list[ndarray]) -> set[int]:
-    if not parts:
-        return set()
-    pairs = np.unique(np.concatenate(parts), axis=0)
-    keys, counts = np.unique(pairs[:, 0], return_counts=True)
-    return set(keys[counts > 1].tolist())
-
-
-def _keys(table: pa.Table) -> Iterable[tuple[str, list[str], list[str]]]:
-    """Of each kind: the keys of the rows that have a split, and their splits."""
+def _pieces(table: pa.Table) -> Iterator[Piece]:
+    """Yield a piece for each kind: the keys of the rows that have a split, grouped by their splits."""
     table = table.filter(pc.is_valid(table["split"]))
     if table.num_rows == 0:
         return
@@ -102,9 +87,16 @@ def _keys(table: pa.Table) -> Iterable[tuple[str, list[str], list[str]]]:
             continue
         rows = rows.filter(pc.is_valid(rows[column]))
         values = rows[column].to_pylist()
-        yield kind, [normalised(value) for value in values] if kind == "text" else values, rows["split"].to_pylist()
+        keys = [(kind, normalised(value) if kind == "text" else value) for value in values]
+        yield Piece(keys, rows["split"].to_pylist())
 
 
 def normalised(text: str) -> str:
-    """A text without case, punctuation and spacing, by which two answers are the same."""
+    """Return a text in lower case, without punctuation and with single spaces.
+
+    Two texts that are equal in this form count as the same text.
+
+    >>> normalised("When, my  «Grandfather» DIED.")
+    'when my grandfather died'
+    """
     return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())

@@ -1,62 +1,36 @@
-"""How much of what a manifest holds, by split; rows come piece by piece."""
+"""Count what a manifest holds, split by split; the rows come piece by piece."""
 
 from collections import Counter, defaultdict
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy import ndarray
 
 NONE = "None"
 MISSING = "-"
 
 
-class Duplicates:
-    """Which rows have the very sound, and window, of an earlier one; eight bytes a row are held."""
-
-    def __init__(self) -> None:
-        self._parts: list[ndarray] = []
-        self._first: ndarray | None = None
-
-    def add(self, table: pa.Table) -> None:
-        """Look at rows, in order; one without a checksum is like no other."""
-        if "checksum" not in table.column_names:
-            self._parts.append(np.array([hash(item_id) for item_id in table["item_id"].to_pylist()], np.int64))
-            return
-        keys = zip(*(table[name].to_pylist() for name in ("checksum", "start_s", "end_s", "item_id")), strict=True)
-        self._parts.append(np.array([hash(key[:3] if key[0] else key[3]) for key in keys], np.int64))
-
-    def _is_first(self) -> ndarray:
-        if self._first is None:
-            hashes = np.concatenate(self._parts) if self._parts else np.array([], np.int64)
-            self._first = np.zeros(len(hashes), bool)
-            self._first[np.unique(hashes, return_index=True)[1]] = True
-        return self._first
-
-    @property
-    def count(self) -> int:
-        """How many rows repeat an earlier one."""
-        return int((~self._is_first()).sum())
-
-    def without(self, table: pa.Table, first: int) -> pa.Table:
-        """The table's rows that repeat none; ``first`` is the number of its first row among all that were added."""
-        return table.filter(pa.array(self._is_first()[first : first + table.num_rows]))
-
-
 class Summary:
-    """Counts of the rows that were added."""
+    """Count the items, hours, speakers and emotions of the rows that are added.
+
+    >>> from s2m_ray.manifest.checks import from_rows
+    >>> row = {"item_id": "a", "uri": "/a.wav", "modality": "music", "split": "train", "emotion": "sad"}
+    >>> summary = Summary()
+    >>> summary.add(from_rows([row | {"duration_s": 5400.0}], "my rows"))
+    >>> summary.rows()[1]
+    ['train', '1', '1.50', '-', 'sad 1']
+    """
 
     def __init__(self) -> None:
         self.items: Counter[str] = Counter()
         self.emotions: dict[str, Counter[str]] = {}
         self._seconds: defaultdict[str, float] = defaultdict(float)
-        self._unknown: Counter[str] = Counter()  # items of which nothing tells the length
+        self._unknown: Counter[str] = Counter()  # items whose length is not known
         self._speakers: dict[str, set[str]] = {}
         self._texts: Counter[str] = Counter()
 
     def add(self, table: pa.Table) -> None:
-        """Count rows."""
+        """Count some more rows."""
         table = table.set_column(table.schema.get_field_index("split"), "split", pc.fill_null(table["split"], NONE))
         for split in pc.unique(table["split"]).to_pylist():
             rows = table.filter(pc.equal(table["split"], split))
@@ -74,16 +48,16 @@ class Summary:
             self._unknown[split] += seconds.null_count
 
     def rows(self) -> list[list[str]]:
-        """A table for people, by split."""
-        found = [["split", "items", "hours", "speakers", "emotions"]]
+        """Return a table for people: the names of the columns, then a row for each split."""
+        lines = [["split", "items", "hours", "speakers", "emotions"]]
         for split in self._order():
             tags = self.emotions[split]
             text = ", ".join(f"{tag} {tags[tag]}" for tag in sorted(tags))
-            found.append([split, str(self.items[split]), self._hours(split), self._known_speakers(split), text])
-        return found
+            lines.append([split, str(self.items[split]), self._hours(split), self._known_speakers(split), text])
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """For scripts."""
+        """Return the counts for scripts, as JSON values."""
         emotions = sum((self.emotions[split] for split in self._order()), Counter[str]())
         by_split = {
             split: {

@@ -1,63 +1,33 @@
-"""One shard of a probed manifest: its rows in, probed rows and rejects written.
+"""Probe one shard of a manifest: read its rows, write the probed rows and the rejects.
 
-A file whose header kills its reader takes the worker along. What a worker was at stands in the shard's journal, so
-the next attempt probes those items one by one, and rejects the one that kills it again.
+A file whose header kills its reader takes the worker along. The shard's journal has the items that a worker was
+probing. So the next attempt probes these items one by one, and rejects the item that kills it again.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from s2m_ray.errors import DecodeError, StoreError
 from s2m_ray.files.journal import Journal, journal_path
 from s2m_ray.files.place import Place, place
 from s2m_ray.files.rejects import REJECTS, Reject
-from s2m_ray.files.tables import each, read_row_group, read_table, write_table
+from s2m_ray.files.tables import each, read_row_group, write_table
+from s2m_ray.manifest.draft import ROWS, part_path, rejects_path
 from s2m_ray.manifest.probe import PROBED, probe
 from s2m_ray.manifest.schema import SCHEMA, Row
 
-ROWS = "rows.parquet"  # a row group a shard
 COLUMNS = pa.schema([*SCHEMA, *PROBED])
-TOGETHER = 64  # items under one entry of the journal: writing it takes as long as probing a small file
+TOGETHER = 64  # items in one entry of the journal: writing an entry takes as long as probing a small file
 REJECT_AFTER, GIVE_UP_AFTER = 2, 12  # crashes at an item, attempts at a shard
 
 
-def part_path(folder: Place, number: int) -> Place:
-    """Probed rows of a shard; the shard is done when it is there."""
-    return folder / f"part-{number:06d}.parquet"
-
-
-def rejects_path(folder: Place, number: int) -> Place:
-    """Rejects of a shard; there only if it has some."""
-    return folder / f"rejects-{number:06d}.parquet"
-
-
-def done(folder: Place) -> set[int]:
-    """Numbers of the shards that are done."""
-    return {int(path.stem.rpartition("-")[2]) for path in folder.glob("part-*.parquet")}
-
-
-def shard_count(folder: Place) -> int:
-    """How many shards there are."""
-    source: Any = folder / ROWS
-    if isinstance(source, Path):
-        return int(pq.read_metadata(source).num_row_groups)
-    with source.open() as stream:
-        return int(pq.read_metadata(stream).num_row_groups)
-
-
-def pieces(folder: Place, shards: int, *, probed: bool) -> Iterator[pa.Table]:
-    """The rows of all shards, a shard at a time: probed, or as they were listed."""
-    for number in range(shards):
-        yield read_table(part_path(folder, number)) if probed else read_row_group(folder / ROWS, number)
-
-
 class SurveyShard:
-    """Stage: the number of a shard -> the shard, written; returns its counts."""
+    """A stage that takes the number of a shard, probes the shard and returns its counts.
+
+    It writes the probed rows and the rejects into the folder of the draft.
+    """
 
     def __init__(self, folder: Place, *, checksum: bool) -> None:
         self._folder, self._checksum = folder, checksum
@@ -65,14 +35,20 @@ class SurveyShard:
     def __call__(self, number: int) -> dict[str, int]:
         """Probe the files of a shard.
 
+        Returns:
+            ``shard``, ``items`` and ``rejected``.
+
         Raises:
-            StoreError: worker after worker died on this shard.
+            StoreError: Worker after worker died on this shard.
         """
         rows: list[Row] = read_row_group(self._folder / ROWS, number).to_pylist()
         journal = Journal(journal_path(self._folder, number))
         try:
             if journal.attempts > GIVE_UP_AFTER:
-                raise StoreError(f"{self._folder}: shard {number} was tried {GIVE_UP_AFTER} times, its worker died")
+                raise StoreError(
+                    f"{self._folder}: shard {number} was tried {GIVE_UP_AFTER} times, and its worker died each time; "
+                    "is there enough memory?"
+                )
             results = [result for batch in _batches(rows, journal) for result in self._probe(batch, journal)]
         finally:
             journal.close()
@@ -98,7 +74,7 @@ class SurveyShard:
 
 
 def _batches(rows: Sequence[Row], journal: Journal) -> Iterator[list[Row]]:
-    """Some rows together; one that a worker died at alone."""
+    """Yield a few rows at a time, and a row at which a worker died by itself."""
     batch: list[Row] = []
     for row in rows:
         if journal.crashes("probe", row["item_id"]):

@@ -6,9 +6,10 @@ import io
 import numpy as np
 import pytest
 import soundfile
-from support import s3_server
+from support import broken_audio, s3_server
 from support.tiny_audio import encoded, written
 
+from s2m_ray.audio.decode import decode
 from s2m_ray.audio.excerpts import EXCERPT_S, excerpt
 from s2m_ray.errors import DecodeError
 from s2m_ray.files.addresses import member_uri
@@ -88,3 +89,21 @@ def test_an_excerpt_is_no_longer_than_its_limit(tmp_path):
     for window in ({}, {"start_s": 0.1}, {"start_s": 0.1, "end_s": 8.9}, {"end_s": float("inf")}):
         wave, rate = decoded(excerpt(str(tmp_path / "a.m4a"), **window))
         assert len(wave) / rate == pytest.approx(EXCERPT_S, abs=0.15)
+
+
+def result_of(function, *arguments, **options):
+    try:
+        return function(*arguments, **options)
+    except DecodeError as error:
+        return error
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # soundfile's, at a seek to nowhere
+def test_of_many_broken_files_exactly_those_that_decode_have_an_excerpt(tmp_path):
+    decoded_count = 0
+    for name in broken_audio.write_all(tmp_path, port=9):
+        wave = result_of(decode, str(tmp_path / name), sample_rate=16000)
+        src = result_of(excerpt, str(tmp_path / name))
+        assert isinstance(wave, DecodeError) == isinstance(src, DecodeError), (name, wave, src)
+        decoded_count += not isinstance(wave, DecodeError)
+    assert decoded_count > 150

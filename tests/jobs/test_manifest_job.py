@@ -26,7 +26,7 @@ from s2m_ray.config.resources import ResourceConfig
 from s2m_ray.errors import ConfigError, ManifestError, StoreError
 from s2m_ray.files.journal import Journal, journal_path
 from s2m_ray.files.place import place
-from s2m_ray.manifest import survey
+from s2m_ray.manifest import draft, survey
 from s2m_ray.manifest.formats import read_manifest
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -170,7 +170,7 @@ def test_a_file_at_which_workers_died_is_a_reject_and_costs_no_other(tmp_path):
     folder.mkdir()
     shutil.copy(tmp_path / "a.parquet", folder / "x")
     table = read_manifest(tmp_path / "a.parquet")
-    pq.write_table(table, folder / survey.ROWS)
+    pq.write_table(table, folder / draft.ROWS)
     victim = table["item_id"].to_pylist()[1]
     path = journal_path(folder, 0)
     for items in (table["item_id"].to_pylist(), [victim]):  # a worker dies in a batch, the next one at one item of it
@@ -181,7 +181,7 @@ def test_a_file_at_which_workers_died_is_a_reject_and_costs_no_other(tmp_path):
         path.write_bytes(died)
     counts = survey.SurveyShard(folder, checksum=True)(0)
     assert counts == {"shard": 0, "items": 3, "rejected": 1}
-    rejects = pq.read_table(survey.rejects_path(folder, 0)).to_pylist()
+    rejects = pq.read_table(draft.rejects_path(folder, 0)).to_pylist()
     assert [(reject["item_id"], reject["reason"]) for reject in rejects] == [(victim, "crashed")]
     assert not path.exists()
 
@@ -236,7 +236,7 @@ def test_leaks_are_refused_unless_told_otherwise(tmp_path, capsys):
     code, out, err = s2m(capsys, *call, "--probe")
     assert (code, out) == (2, "")
     assert "the same audio in files of different names in splits test and train" in err
-    assert "--allow-leaks takes it as it is" in err
+    assert "--allow-leaks takes the splits as they are" in err
     assert names(tmp_path) == ["lib"]
     code, _, err = s2m(capsys, *call, "--probe", "--allow-leaks")
     assert code == 0
