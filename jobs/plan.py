@@ -15,7 +15,7 @@ from jobs import embed
 from jobs.progress import Progress
 from s2m_ray.config.embedding import EmbedConfig
 from s2m_ray.errors import StoreError
-from s2m_ray.files.place import Remote
+from s2m_ray.files.place import place
 from s2m_ray.files.whole import write_json
 from s2m_ray.manifest.formats import read_manifest, write_manifest
 from s2m_ray.seeds import rng
@@ -88,5 +88,5 @@ def _fetch_s(uris: list[str]) -> float:
     started = time.perf_counter()
     for uri in elsewhere:
         with suppress(OSError, StoreError):  # a reject
-            Remote(uri).read_bytes()
+            place(uri).read_bytes()
     return time.perf_counter() - started if elsewhere else 0.0

@@ -17,7 +17,7 @@ from jobs.remote.driver import VARIABLE
 from jobs.remote.head import own_head
 from s2m_ray.errors import ConfigError, Interrupted
 from s2m_ray.files.claims import versions
-from s2m_ray.files.place import Place, Remote
+from s2m_ray.files.place import Place, address_of, is_local
 from s2m_ray.operations.archive import write_package
 from s2m_ray.operations.mounts import require_shared, require_there
 from s2m_ray.operations.secrets import MARK, chosen, refuse_secrets
@@ -62,7 +62,7 @@ def run(request: Request, address: str, *, out: Say, say: Say, wait: bool = True
     for word in request.words:
         refuse_secrets(word, "command")
     for place in (*request.inputs, *request.outputs):
-        refuse_secrets(place.uri if isinstance(place, Remote) else str(place), "command")
+        refuse_secrets(address_of(place), "command")
     require_there(request.inputs, request.shared)
     if address != "local":
         return _run(request, Cluster(address), env, out, say, wait=wait, own=False)
@@ -149,7 +149,7 @@ def _moved(words: Sequence[str], request: Request) -> list[str]:
     """The words with paths that mean the same in the job's working directory, which is another one."""
     moved = {str(path): f".submitted/{number}-{path.name}" for number, path in enumerate(request.settings)}
     for place in (*request.inputs, *request.outputs):
-        if isinstance(place, Path):
+        if is_local(place):
             moved[str(place)] = str(place.absolute())
 
     def move(word: str) -> str:
@@ -162,7 +162,7 @@ def _moved(words: Sequence[str], request: Request) -> list[str]:
 
 
 def _travelling(place: Place) -> str:
-    return place.uri if isinstance(place, Remote) else str(place.absolute())
+    return address_of(place.absolute())
 
 
 # this machine has no access, the cluster may

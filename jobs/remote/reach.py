@@ -5,11 +5,10 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from s2m_ray.errors import S2MError
-from s2m_ray.files.place import Place
+from s2m_ray.files.place import Place, is_local
 
 ANSWER_S = 20.0  # a node's first task starts a process, which takes some seconds
 
@@ -31,13 +30,13 @@ def gaps(inputs: Sequence[Place], outputs: Sequence[Place], seconds: float = ANS
     """
     proofs = [_proof(place) for place in outputs]
     try:
-        asked = list(inputs) + [proof for proof in proofs if isinstance(proof, Path)]
+        asked = list(inputs) + [proof for proof in proofs if is_local(proof)]
         found = [gap for answers in on_every_node(_missing, asked, seconds=seconds).values() for gap in answers]
         failed = [Gap("the driver's node", str(proof[0]), proof[1]) for proof in proofs if isinstance(proof, tuple)]
         return failed + found
     finally:
         for proof in proofs:
-            if isinstance(proof, Path):
+            if is_local(proof):
                 with suppress(OSError):
                     proof.unlink()
 
@@ -73,7 +72,7 @@ def on_every_node(function: Any, *arguments: Any, seconds: float = ANSWER_S) -> 
 
 def _proof(place: Place) -> Place | tuple[Place, str]:
     """File written beside an output, or why it could not be; a URI is its own proof of being the same everywhere."""
-    if not isinstance(place, Path):
+    if not is_local(place):
         return place
     folder = place
     while not folder.is_dir() and folder != folder.parent:

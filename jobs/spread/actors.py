@@ -16,7 +16,7 @@ from jobs.spread.watch import Watch
 from s2m_ray.config.resources import ResourceConfig
 from s2m_ray.errors import Interrupted, S2MError
 from s2m_ray.files.journal import STOP, StopSign
-from s2m_ray.files.place import Place, Remote
+from s2m_ray.files.place import Place, is_local
 
 POLL_S = 0.5
 DRAIN_S = 25.0  # a spot machine is given 30 s between the signal and its end
@@ -88,7 +88,7 @@ def run(pool: Pool, shards: Sequence[int], hear: Hear) -> None:
 
 def _listen(pool: Pool, answers: "queue.Queue[Any]", hear: Hear) -> None:
     # on a cluster the journals of a remote folder are on other machines
-    sees_journals = not isinstance(pool.folder, Remote) or pool.resources.address == "local"
+    sees_journals = is_local(pool.folder) or pool.resources.address == "local"
     watch = Watch(pool.folder, pool.stall_s, journals=sees_journals)
     while True:
         counts = None

@@ -7,7 +7,7 @@ from typing import Any
 
 from s2m_ray.errors import DecodeError, StoreError
 from s2m_ray.files.addresses import masked, outer_of
-from s2m_ray.files.place import Remote
+from s2m_ray.files.place import arrow_filesystem
 
 FETCHED_BYTES = 64 << 20  # files elsewhere up to this come in one request: decoders read in small pieces
 
@@ -23,7 +23,7 @@ def open_audio(uri: str) -> Any:
         if "://" in uri:
             from pyarrow.fs import LocalFileSystem
 
-            filesystem, path = Remote(uri).opened()
+            filesystem, path = arrow_filesystem(uri)
             if isinstance(filesystem, LocalFileSystem):
                 _refuse_devices(path)
             stream = filesystem.open_input_file(path)

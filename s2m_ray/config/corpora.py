@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from s2m_ray.config.checks import allowed_rejects, require, take_places
 from s2m_ray.config.resources import ResourceConfig
-from s2m_ray.files.place import Place, Remote
+from s2m_ray.files.place import Place, require_writable
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[str, ...] = get_args(Split)
@@ -56,8 +56,8 @@ class ManifestConfig:
         require(not self.drop_duplicates or needs, "drop_duplicates", True, "probe, with checksum")
         require(self.shard_items >= 1, "shard_items", self.shard_items, "at least 1")
         require(self.stall_s > 0, "stall_s", self.stall_s, "a value above 0")
-        if isinstance(self.out, Remote):
-            self.out.require_writable()
+        if self.out is not None:
+            require_writable(self.out)
         self.allowed_rejects(100)
 
     def allowed_rejects(self, items: int) -> int:

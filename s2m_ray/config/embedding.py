@@ -6,7 +6,7 @@ from typing import Literal
 
 from s2m_ray.config.checks import allowed_rejects, require, take_places
 from s2m_ray.config.resources import ResourceConfig
-from s2m_ray.files.place import Place, Remote
+from s2m_ray.files.place import Place, require_writable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,7 @@ class EmbedConfig:
 
     def __post_init__(self) -> None:
         take_places(self, "manifest", "out")
-        if isinstance(self.out, Remote):
-            self.out.require_writable()
+        require_writable(self.out)
         self.allowed_rejects(100)
         # measured, wav2vec2-base and torch 2.11: 18 s to compile, 2 % faster in float32, minutes a pass in bfloat16
         pays = not self.compile or self.resources.gpus > 0

@@ -9,11 +9,11 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from s2m_ray.errors import ConfigError
 from s2m_ray.files.addresses import masked
-from s2m_ray.files.place import Remote, place
+from s2m_ray.files.place import is_place
 
 T = TypeVar("T")
 
@@ -46,14 +46,7 @@ def from_values(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         ConfigError: unknown key (with the nearest known one), wrong type or a value out of range.
     """
     _refuse_unknown(cls, values, where, "")
-    types = get_type_hints(cls)
-    # as a Path, s3://bucket would lose a slash
-    uris = {
-        key: place(value)
-        for key, value in values.items()
-        if isinstance(value, str) and Remote in get_args(types[key])
-    }
-    return _build(cls, {**values, **uris})
+    return _build(cls, values)
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -118,7 +111,7 @@ def to_dict(config: object) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, (Path, Remote)):
+    if is_place(value):
         return str(value)
     if is_dataclass(value):
         return to_dict(value)

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from pyarrow.fs import FileSelector, FileType
 
 from s2m_ray.errors import ManifestError, StoreError
-from s2m_ray.files.place import Place, Remote
+from s2m_ray.files.place import Place, address_of, arrow_filesystem, has_secrets, is_local, telling
 from s2m_ray.files.tables import AT_ONCE
 
 SUFFIXES = frozenset(
@@ -97,7 +96,7 @@ def files(root: Place, notes: Notes, suffixes: Iterable[str] = SUFFIXES) -> Iter
     if not root.is_dir():
         kind = "is a file" if root.exists() else "no such folder"
         raise ManifestError(f"{root}: {kind}, expected the folder of the corpus")
-    walk = _remote(root) if isinstance(root, Remote) else _local(str(root), notes)
+    walk = _local(str(root), notes) if is_local(root) else _remote(root)
     for relative, uri in walk:
         if relative.lower().endswith(wanted):
             try:
@@ -130,14 +129,12 @@ def uri_of(place: Place) -> str:
     Raises:
         StoreError: a URI with credentials.
     """
-    if not isinstance(place, Remote):
-        return str(place)
-    if place.has_secrets:
+    if has_secrets(place):
         raise StoreError(
             f"{place}: has credentials in the URI, which would be written into the manifest; give them in the "
             "environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
         )
-    return place.uri
+    return address_of(place)
 
 
 def _hidden(name: str) -> bool:
@@ -197,11 +194,11 @@ def _entries(folder: str, notes: Notes) -> Iterator[os.DirEntry[str]]:
         return iter(())
 
 
-def _remote(root: Remote) -> Iterator[tuple[str, str]]:
+def _remote(root: Place) -> Iterator[tuple[str, str]]:
     """Folders are listed some ahead of where the walk is: each takes a round trip."""
     head, mark, query = uri_of(root).partition("?")
-    with root._told(), ThreadPoolExecutor(AT_ONCE) as pool:
-        filesystem, path = root.opened()
+    with telling(root), ThreadPoolExecutor(AT_ONCE) as pool:
+        filesystem, path = arrow_filesystem(address_of(root))
         for relative in _below(_children(filesystem, path), "", lambda p: _children(filesystem, p), pool):
             yield relative, f"{head.rstrip('/')}/{quote(relative)}{mark}{query}"
 
@@ -244,4 +241,4 @@ def read_text(place: Place, what: str) -> str:
 
 def located(root: Place) -> Place:
     """The root, with a local path made absolute."""
-    return root.absolute() if isinstance(root, Path) else root
+    return root.absolute()

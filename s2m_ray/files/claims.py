@@ -11,13 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from s2m_ray.errors import S2MError, StoreError
-from s2m_ray.files.place import Place, Remote
+from s2m_ray.files.place import Place, is_local
 from s2m_ray.files.whole import read_json, write_json
 
 JOB = "job.json"  # in every output folder: what it was started for
@@ -92,7 +91,7 @@ def locked(store: Place) -> Iterator[None]:
     Raises:
         StoreError: another job holds it.
     """
-    if isinstance(store, Path):
+    if is_local(store):
         try:
             with FileLock(store / LOCK, timeout=0):
                 yield
@@ -114,7 +113,7 @@ def locked(store: Place) -> Iterator[None]:
                 (store / LOCK).unlink(missing_ok=True)
 
 
-def _take(lock: Remote, token: str) -> None:
+def _take(lock: Place, token: str) -> None:
     holder = _read(lock)
     if holder and not _stale(holder):
         _refuse(lock, holder)
@@ -125,7 +124,7 @@ def _take(lock: Remote, token: str) -> None:
         _refuse(lock, holder)
 
 
-def _renew(lock: Remote, token: str, ended: threading.Event) -> None:
+def _renew(lock: Place, token: str, ended: threading.Event) -> None:
     while not ended.wait(RENEW_S):
         with suppress(StoreError):  # the next time
             _write(lock, token)
@@ -142,7 +141,7 @@ def _stale(holder: dict[str, Any]) -> bool:
     return time.time() - holder["time"] > STALE_S
 
 
-def _refuse(lock: Remote, holder: dict[str, Any]) -> None:
+def _refuse(lock: Place, holder: dict[str, Any]) -> None:
     left = max(0.0, holder.get("time", 0.0) + STALE_S - time.time())
     who = f" (process {holder.get('pid')} on {holder.get('host')}; if that is dead, try again in {left:.0f} s)"
     raise StoreError(f"{lock.parent}: {_busy(who)}")
@@ -152,12 +151,12 @@ def _busy(who: str) -> str:
     return f"another `s2m embed` writes here now{who}; wait until it is done, or stop it"
 
 
-def _write(lock: Remote, token: str) -> None:
+def _write(lock: Place, token: str) -> None:
     state = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.time(), "token": token}
     lock.write_bytes(json.dumps(state).encode())
 
 
-def _read(lock: Remote) -> dict[str, Any]:
+def _read(lock: Place) -> dict[str, Any]:
     """The holder, or nothing: there is none, or the object is not one of ours."""
     try:
         state = json.loads(lock.read_bytes())

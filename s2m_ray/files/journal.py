@@ -20,7 +20,7 @@ from typing import Any
 
 from s2m_ray.errors import StoreError
 from s2m_ray.files.claims import digest
-from s2m_ray.files.place import Place, Remote
+from s2m_ray.files.place import Place, is_local
 
 FOLDER = ".journal"
 
@@ -109,7 +109,7 @@ def journal_folder(store: Place) -> Path:
     not know what the one before died of: there an item's crashes are counted from zero, which bounds the attempts an
     item by the number of machines times ``REJECT_AFTER``.
     """
-    if isinstance(store, Path):
+    if is_local(store):
         return store / FOLDER
     return Path(tempfile.gettempdir()) / f"s2m{FOLDER}-{os.getuid()}-{digest(str(store))}"
 
@@ -157,13 +157,13 @@ class StopSign:
 
     def __call__(self) -> bool:
         """Look, between two items."""
-        if isinstance(self._stop, Remote):
-            if time.monotonic() - self._asked < STOP_EVERY_S:
-                return False
-            try:
-                return self._stop.is_file()
-            except StoreError:
-                return False  # the service does not answer; whether it is gone for good shows when writing
-            finally:
-                self._asked = time.monotonic()
-        return self._stop.exists()
+        if is_local(self._stop):
+            return self._stop.exists()
+        if time.monotonic() - self._asked < STOP_EVERY_S:
+            return False
+        try:
+            return self._stop.is_file()
+        except StoreError:
+            return False  # the service does not answer; whether it is gone for good shows when writing
+        finally:
+            self._asked = time.monotonic()

@@ -1,212 +1,185 @@
-"""Where a store or a manifest is: a local path, or a URI in object storage (``s3://bucket/path``).
+"""Name where a store or a manifest is: a local path, or a URI in object storage (``s3://bucket/path``).
 
-A local place stays a :class:`~pathlib.Path`. :class:`Remote` has those of its methods that stores need, so that most
-code does not know which of the two it has; what differs (whole Parquet files, many small answers) stands here.
+A local place is a plain :class:`~pathlib.Path`, and what is elsewhere is a :class:`~s2m_ray.files.remote.Remote`. Both
+satisfy :class:`Place`, so most code does not know which of the two it has. The functions below do what the two kinds do
+differently. Only this folder looks at the kind itself, and a test counts how often it does.
 
-**Whole or not there.** Locally that takes a temporary name and a rename (:func:`s2m_ray.files.whole.replacing`). An upload
-to S3 or Google Cloud Storage is so by itself: the object appears, or is replaced, when the upload is complete. A file
-is made in memory first, because Arrow *completes* an upload that an exception leaves half way. A writer that is
-killed leaves nothing to see (at most parts of an upload, which a lifecycle rule of the bucket clears). Other services
-are read only: Azure's objects are there, empty, before they are written, and HDFS shows files while they grow.
-
-**Secrets.** ``str`` and ``repr`` of a Remote leave out user, password and query, and so does :func:`masked` in any
-text; only ``Remote.uri`` has them.
+A local file is written whole by a temporary name and a rename (:func:`s2m_ray.files.whole.replacing`), and a remote one
+by a single upload.
 """
 
-import errno
-import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias, TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard
+from urllib.parse import unquote, urlsplit
 
-from pyarrow.fs import FileSelector, FileSystem, FileType
-
-from s2m_ray.errors import StoreError
-from s2m_ray.files.addresses import masked
-from s2m_ray.files.services import filesystem, reason_of
-
-WHOLE = ("s3", "gs", "gcs")  # an object appears there only when it is complete
-T = TypeVar("T")
-U = TypeVar("U")
+from s2m_ray.files.remote import Remote
 
 
-@dataclass(frozen=True, repr=False)
-class Remote:
-    """A file or folder in object storage, with some of the methods of :class:`~pathlib.Path`.
-
-    It is a URI and no connection, so it travels to other machines. Every method raises :class:`StoreError` where the
-    service refuses or does not answer.
-    """
-
-    uri: str
-
-    def __post_init__(self) -> None:
-        scheme, _, rest = self.uri.partition("://")
-        if not scheme or not rest.partition("?")[0].rpartition("@")[2].strip("/"):
-            raise StoreError(f"{self}: expected a URI such as s3://bucket/path")
-
-    def __str__(self) -> str:
-        return masked(self.uri)
-
-    def __repr__(self) -> str:
-        return f"Remote({masked(self.uri)!r})"
-
-    def __truediv__(self, name: str) -> "Remote":
-        head, mark, query = self.uri.partition("?")
-        return Remote(f"{head.rstrip('/')}/{quote(name)}{mark}{query}")
-
-    @property
-    def parent(self) -> "Remote":
-        """The folder."""
-        head, mark, query = self.uri.partition("?")
-        return Remote(f"{head.rstrip('/').rpartition('/')[0]}{mark}{query}")
+class Place(Protocol):
+    """A file or a folder, on this machine or in object storage."""
 
     @property
     def name(self) -> str:
-        """The last part."""
-        return unquote(self.uri.partition("?")[0].rstrip("/").rpartition("/")[2])
+        """Return the last part of the path."""
 
     @property
     def stem(self) -> str:
-        """``name`` without its suffix."""
-        return PurePosixPath(self.name).stem
+        """Return ``name`` without its suffix."""
 
     @property
     def suffix(self) -> str:
-        """``.parquet``, for example."""
-        return PurePosixPath(self.name).suffix
+        """Return the suffix of the name with its dot, such as ``.parquet``."""
 
     @property
-    def has_secrets(self) -> bool:
-        """Whether the URI names a user."""
-        return "@" in urlsplit(self.uri).netloc
+    def parent(self) -> "Place":
+        """Return the folder that the place is in."""
 
-    def absolute(self) -> "Remote":
-        """Itself."""
-        return self
+    def __truediv__(self, name: str, /) -> "Place":
+        """Return the place of this name inside the folder."""
+
+    def __hash__(self) -> int:
+        """Return equal numbers for equal places."""
+
+    def absolute(self) -> "Place":
+        """Return the same place, whatever the working directory."""
 
     def exists(self) -> bool:
-        """Whether there is a file or a folder."""
-        return self.is_file() or self.is_dir()
+        """Tell whether there is a file or a folder."""
 
     def is_file(self) -> bool:
-        """Whether there is an object of this name."""
-        return bool(self._info().is_file)
+        """Tell whether there is a file."""
 
     def is_dir(self) -> bool:
-        """Whether there are objects below this name."""
-        return bool(self._info().type == FileType.Directory)
+        """Tell whether there is a folder."""
 
-    def glob(self, pattern: str) -> Iterator["Remote"]:
-        """Files of this folder by their names."""
-        with self._told():
-            filesystem, path = self.opened()
-            found = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
-        return (self / info.base_name for info in found if fnmatchcase(info.base_name, pattern))
+    def glob(self, pattern: str, /) -> "Iterator[Place]":
+        """Yield the files of the folder whose names match the pattern."""
+
+    def open(self, mode: Literal["rb"], /) -> Any:
+        """Open the content as a binary stream."""
 
     def read_bytes(self) -> bytes:
-        """The content.
-
-        Raises:
-            FileNotFoundError: there is none.
-        """
-        with self._told(), self.open() as stream:
-            return stream.read()
+        """Return the content."""
 
     def read_text(self) -> str:
-        """The content, as UTF-8."""
-        return self.read_bytes().decode()
+        """Return the content as a text."""
 
-    def write_bytes(self, content: Any) -> None:
-        """Upload the content (bytes, or a buffer of Arrow's): whole, or not at all."""
-        self.require_writable()
-        with self._told():
-            filesystem, path = self.opened()
-            with filesystem.open_output_stream(path) as stream:
-                stream.write(content)
+    def write_bytes(self, content: Any, /) -> object:
+        """Write the content."""
 
     def touch(self) -> None:
-        """Make it an empty file."""
-        self.write_bytes(b"")
+        """Make an empty file, unless there is a local file already."""
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Delete the object."""
-        try:
-            with self._told():
-                filesystem, path = self.opened()
-                filesystem.delete_file(path)
-        except FileNotFoundError:
-            if not missing_ok:
-                raise
+        """Delete the file."""
 
-    def remove_folder(self) -> None:
-        """Delete all objects below this name."""
-        with self._told():
-            filesystem, path = self.opened()
-            filesystem.delete_dir(path)
+    if not TYPE_CHECKING:  # pydantic asks the class of a field for it; no place has to have it
 
-    def replace(self, target: "Remote") -> None:
-        """Copy to ``target`` in the same bucket, then delete: a kill between the two leaves both."""
-        with self._told():
-            filesystem, path = self.opened()
-            filesystem.copy_file(path, target.opened()[1])
-            filesystem.delete_file(path)
+        @classmethod
+        def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
+            from pydantic_core import core_schema
 
-    def open(self) -> Any:
-        """Arrow's stream of the content; it reads only what is asked for."""
-        with self._told():
-            filesystem, path = self.opened()
-            return filesystem.open_input_file(path)
-
-    def require_writable(self) -> None:
-        """Refuse services on which a half-written file could be seen."""
-        scheme = self.uri.partition("://")[0]
-        if scheme not in WHOLE:
-            raise StoreError(f"{self}: cannot be written to, expected a local folder or one of {', '.join(WHOLE)}")
-
-    def _info(self) -> Any:
-        with self._told():
-            filesystem, path = self.opened()
-            return filesystem.get_file_info(path)
-
-    def opened(self) -> tuple[Any, str]:
-        """Arrow's file system, one a service and process, and the path within it."""
-        if not self.uri.startswith(tuple(f"{scheme}://" for scheme in WHOLE)):
-            return FileSystem.from_uri(self.uri)
-        head, _, query = self.uri.partition("?")
-        scheme, _, rest = head.partition("://")
-        netloc, _, path = rest.partition("/")
-        bucket = netloc.rpartition("@")[2]
-        return filesystem(scheme, netloc, query), "/".join(
-            part for part in (bucket, unquote(path).strip("/")) if part
-        )
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """What Arrow raises, as one line that says where, and without secrets."""
-        try:
-            yield
-        except FileNotFoundError:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self)) from None
-        except (OSError, ValueError, NotImplementedError) as error:
-            raise StoreError(f"{self}: {reason_of(error)}") from None
+            return core_schema.no_info_plain_validator_function(_setting)
 
 
-Place: TypeAlias = Path | Remote
+def place(value: "str | Place") -> Place:
+    """Return the place that a text names: a URI, or a local path, which ``file://`` may precede.
 
-
-def place(value: str | Path | Remote) -> Place:
-    """A path as it is, or a URI; ``file://`` is a path too.
+    A place is returned as it is.
 
     Raises:
-        StoreError: a URI without a bucket or path.
+        StoreError: The text is a URI without a bucket or a path.
+
+    >>> place("stores/speech").name
+    'speech'
+    >>> place("s3://KEY:SECRET@bucket/stores?region=eu-west-1") / "part-000000.parquet"
+    Remote('s3://bucket/stores/part-000000.parquet')
     """
     if not isinstance(value, str):
         return value
     if value.startswith("file://"):
         return Path(unquote(urlsplit(value).path))
     return Remote(value) if "://" in value else Path(value)
+
+
+def _setting(value: object) -> Place:
+    if isinstance(value, str) or is_place(value):
+        return place(value)
+    raise ValueError("expected a path or a URI")
+
+
+def is_local(value: object) -> TypeGuard[Path]:
+    """Tell whether a value is a path on this machine."""
+    return isinstance(value, Path)
+
+
+def is_place(value: object) -> TypeGuard[Place]:
+    """Tell whether a value is a place, of either kind."""
+    return isinstance(value, (Path, Remote))
+
+
+def address_of(place: Place) -> str:
+    """Return the text by which a place is opened. It may hold credentials, so do not show it."""
+    return place.uri if isinstance(place, Remote) else str(place)
+
+
+def has_secrets(place: Place) -> bool:
+    """Tell whether the address of a place has credentials in it."""
+    return isinstance(place, Remote) and place.has_secrets
+
+
+def require_writable(place: Place) -> None:
+    """Refuse a service that shows half-written files.
+
+    Raises:
+        StoreError: The place is in such a service.
+    """
+    if isinstance(place, Remote):
+        place.require_writable()
+
+
+def move(source: Place, target: Place) -> None:
+    """Give a file another name in its folder or bucket.
+
+    A local file has one of the two names at any time. A remote file is copied and then deleted, so that a kill between
+    the two leaves both.
+    """
+    if isinstance(source, Remote) and isinstance(target, Remote):
+        source.replace(target)
+    else:
+        Path(address_of(source)).replace(address_of(target))
+
+
+def remove_folder(folder: Place) -> None:
+    """Delete a folder and everything in it."""
+    if isinstance(folder, Remote):
+        folder.remove_folder()
+    else:
+        shutil.rmtree(address_of(folder))
+
+
+@contextmanager
+def telling(place: Place) -> Iterator[None]:
+    """Turn what Arrow raises inside the block into one line without secrets, if the place is remote.
+
+    Raises:
+        StoreError: The service refuses or does not answer.
+    """
+    if isinstance(place, Remote):
+        with place.telling():
+            yield
+    else:
+        yield
+
+
+def arrow_filesystem(uri: str) -> tuple[Any, str]:
+    """Return the Arrow file system that a URI names, and the path within it.
+
+    Raises:
+        StoreError: The text is a URI without a bucket or a path.
+        OSError: The service does not answer.
+    """
+    return Remote(uri).opened()

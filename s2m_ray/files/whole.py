@@ -10,7 +10,7 @@ from typing import Any
 
 from s2m_ray.errors import S2MError
 from s2m_ray.files.addresses import outer_of
-from s2m_ray.files.place import Place, Remote
+from s2m_ray.files.place import Place, arrow_filesystem, is_local
 
 
 @contextmanager
@@ -34,11 +34,11 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_json(path: Place, value: dict[str, Any]) -> None:
     """Write a header, whole or not at all."""
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    if isinstance(path, Remote):
+    if is_local(path):
+        with replacing(path) as temporary:
+            temporary.write_text(text)
+    else:
         path.write_bytes(text.encode())
-        return
-    with replacing(path) as temporary:
-        temporary.write_text(text)
 
 
 def read_json(path: Place, error: type[S2MError]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def stamp(uri: str) -> str | None:
     uri = outer_of(uri)[0]
     try:
         if "://" in uri:
-            filesystem, path = Remote(uri).opened()
+            filesystem, path = arrow_filesystem(uri)
             found = filesystem.get_file_info(path)
             return f"{found.size}/{found.mtime_ns}" if found.is_file else None
         status = os.stat(uri)  # noqa: PTH116 - a million of them

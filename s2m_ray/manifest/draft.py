@@ -5,12 +5,10 @@ probed. An interrupted job finds there what is done.
 """
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +19,7 @@ from numpy import ndarray
 from s2m_ray.errors import ManifestError
 from s2m_ray.files.addresses import masked
 from s2m_ray.files.journal import clear
-from s2m_ray.files.place import Place
+from s2m_ray.files.place import Place, remove_folder
 from s2m_ray.files.rejects import REJECTS
 from s2m_ray.files.tables import read_row_group, read_table
 from s2m_ray.files.whole import read_json, write_json
@@ -168,16 +166,10 @@ class Draft:
     def remove(self) -> None:
         """Delete the folder and the journals of its shards."""
         clear(self.folder)
-        if isinstance(self.folder, Path):
-            shutil.rmtree(self.folder)
-        else:
-            self.folder.remove_folder()
+        remove_folder(self.folder)
 
     def _metadata(self) -> Any:
-        source: Any = self.folder / ROWS
-        if isinstance(source, Path):
-            return pq.read_metadata(source)
-        with source.open() as stream:
+        with (self.folder / ROWS).open("rb") as stream:
             return pq.read_metadata(stream)
 
 

@@ -13,7 +13,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from s2m_ray.errors import ManifestError
-from s2m_ray.files.place import Place, Remote
+from s2m_ray.files.place import Place, address_of, has_secrets, is_local, require_writable
 from s2m_ray.files.tables import read_table
 from s2m_ray.files.whole import replacing
 from s2m_ray.manifest.checks import check
@@ -60,11 +60,11 @@ def writing(path: Place, schema: pa.Schema) -> Iterator[Callable[[pa.Table], Non
         ManifestError: the suffix is not one of ``FORMATS``.
     """
     _require_format(path)
-    if isinstance(path, Path):
+    if is_local(path):
         with replacing(path) as temporary, _writer(temporary, schema) as write:
             yield write
         return
-    path.require_writable()
+    require_writable(path)
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / f"manifest{path.suffix}"
         with _writer(local, schema) as write:
@@ -101,16 +101,16 @@ def resolve(uri: str, folder: Place) -> str:
     """
     if "://" in uri:
         return uri
-    if isinstance(folder, Path):
+    if is_local(folder):
         return str((folder / uri).absolute())
     if uri.startswith("/"):
         raise ManifestError(f"{folder}: uri '{uri}' is a path of one machine, expected a URI or a relative path")
-    if folder.has_secrets:
+    if has_secrets(folder):
         raise ManifestError(
             f"{folder}: uri '{uri}' is relative to an address with credentials, which would be stored with it; give "
             "them in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
         )
-    return (folder / uri).uri
+    return address_of(folder / uri)
 
 
 def _read(path: Place) -> pa.Table:
@@ -145,7 +145,7 @@ def read_jsonl(path: Place) -> pa.Table:
 
 def source(path: Place) -> Any:
     """What Arrow's readers of text take."""
-    return pa.BufferReader(path.read_bytes()) if isinstance(path, Remote) else path
+    return path if is_local(path) else pa.BufferReader(path.read_bytes())
 
 
 def _with_schema(table: pa.Table, where: str, extra: pa.Schema) -> pa.Table:

@@ -12,7 +12,7 @@ from s2m_ray.config.loading import load
 from s2m_ray.config.training import TrainConfig
 from s2m_ray.encoders.families import located
 from s2m_ray.errors import ConfigError
-from s2m_ray.files.place import Place, place
+from s2m_ray.files.place import Place, is_local, place
 from s2m_ray.operations.recipe import read_recipe
 
 COMMANDS: dict[str, type] = {"embed": EmbedConfig, "train": TrainConfig, "evaluate": EvalConfig}
@@ -49,7 +49,7 @@ def settled(words: Sequence[str], given: Mapping[str, Any]) -> list[str]:
 def _of_words(given: Mapping[str, Any]) -> Iterator[tuple[str, Place]]:
     for name, value in given.items():
         for each in value if isinstance(value, (list, tuple)) else [value]:
-            if isinstance(each, Path) and name != "config":
+            if is_local(each) and name != "config":
                 yield name, each
             elif isinstance(each, str) and name in PLACES:
                 yield name, place(each)
@@ -65,7 +65,7 @@ def _of_settings(cls: type, given: Mapping[str, Any]) -> Iterator[tuple[str, Pla
         value = getattr(config, name)
         if given.get(name) is not None or value is None or not ("Path" in kind or "Place" in kind):
             continue
-        if isinstance(value, Path) and not value.is_absolute():
+        if is_local(value) and not value.is_absolute():
             raise ConfigError(f"{name}={value}: expected an absolute path; a job runs in a folder of its own")
         yield name, value
     yield from (("encoder", path) for path in _encoder_files(config))

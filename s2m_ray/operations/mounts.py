@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from s2m_ray.errors import ConfigError, S2MError
-from s2m_ray.files.place import Place, Remote
+from s2m_ray.files.place import Place, is_local
 
 # Types of file systems that other machines can have mounted too
 SHARED_TYPES = (
@@ -41,7 +41,7 @@ def require_shared(places: Iterable[Place], roots: Sequence[Path], cluster: str)
     """
     mounts = _mounts()
     for place in places:
-        if isinstance(place, Remote):
+        if not is_local(place):
             continue
         path = place.absolute()
         if any(path.is_relative_to(root) for root in roots):
@@ -62,7 +62,7 @@ def require_there(inputs: Iterable[Place], roots: Sequence[Path]) -> None:
         ConfigError: it is not there.
     """
     for place in inputs:
-        elsewhere = [root for root in roots if isinstance(place, Path) and place.absolute().is_relative_to(root)]
+        elsewhere = [root for root in roots if is_local(place) and place.absolute().is_relative_to(root)]
         if any(not root.exists() for root in elsewhere):
             continue  # the job looks
         try:

@@ -18,7 +18,7 @@ from s2m_ray.config.training import TrainConfig
 from s2m_ray.config.tuning import BEST, TuneConfig
 from s2m_ray.corpora.catalogue import CORPORA
 from s2m_ray.errors import ConfigError
-from s2m_ray.files.place import Place, Remote, place
+from s2m_ray.files.place import Place, is_place, place
 
 SIDES = ("speech", "music")
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Recipe:
         needed += [config.manifest for config in self.embed.values()]
         for config in (self.tune, self.train, self.evaluate):
             needed += [getattr(config, name, None) for name in ("speech", "music", "speech_text", "model")]
-        return tuple(dict.fromkeys(path for path in needed if isinstance(path, (Path, Remote)) and path not in made))
+        return tuple(dict.fromkeys(path for path in needed if is_place(path) and path not in made))
 
 
 def read_recipe(

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from s2m_ray.errors import StoreError
-from s2m_ray.files.place import Place, Remote
+from s2m_ray.files.place import Place, is_local
 from s2m_ray.files.tables import AT_ONCE, each
 from s2m_ray.stores.store import Store, find_parts, matrix, require_columns, require_distinct, space_of
 
@@ -129,7 +129,7 @@ class Stored:
                 yield cut
 
     def _read_all(self, groups: list[_Group]) -> Iterator[Float[ndarray, "rows dim"]]:
-        if not isinstance(self._path, Remote) or any(len(group.chosen) > BLOCK for group in groups):
+        if is_local(self._path) or any(len(group.chosen) > BLOCK for group in groups):
             for group in groups:
                 yield from _read(group)
             return
@@ -202,7 +202,7 @@ class _Opened:
     """A Parquet file for the time of a block of code."""
 
     def __init__(self, path: Place) -> None:
-        self._source = path.open() if isinstance(path, Remote) else path.open("rb")
+        self._source = path.open("rb")
 
     def __enter__(self) -> Any:
         return pq.ParquetFile(self._source, buffer_size=BUFFER_BYTES)

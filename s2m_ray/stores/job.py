@@ -3,7 +3,6 @@
 import hashlib
 import shutil
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from s2m_ray.config.embedding import EmbedConfig
@@ -11,7 +10,7 @@ from s2m_ray.encoders.base import AnyEncoder, max_s, settings
 from s2m_ray.encoders.families import build_encoder
 from s2m_ray.errors import ConfigError, StoreError
 from s2m_ray.files.claims import digest
-from s2m_ray.files.place import Place
+from s2m_ray.files.place import Place, is_local
 from s2m_ray.files.rejects import rejects_path
 from s2m_ray.stores.shards import changed
 
@@ -67,7 +66,7 @@ def is_outdated(cfg: EmbedConfig, number: int) -> bool:
 
 
 def require_space(out: Place, needed_bytes: int) -> None:
-    if not isinstance(out, Path):
+    if not is_local(out):
         return  # object storage has no end
     free = shutil.disk_usage(out).free
     if free < needed_bytes:

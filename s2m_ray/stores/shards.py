@@ -14,7 +14,7 @@ from numpy import ndarray
 from s2m_ray.errors import StoreError
 from s2m_ray.files.claims import versions
 from s2m_ray.files.journal import clear
-from s2m_ray.files.place import Place, Remote
+from s2m_ray.files.place import Place, move
 from s2m_ray.files.rejects import Reject, read_rejects, rejects_path, write_rejects
 from s2m_ray.files.tables import each, read_row_group, read_table, write_table
 from s2m_ray.files.whole import stamp, write_json
@@ -95,12 +95,7 @@ def reopen(store: Place, number: int) -> None:
     it was: the next run finds the same reason to reopen it, and copies once more; or there is none any more, and the
     copy is cleared with the other begun shards. The other order could lose the shard.
     """
-    part, target = shard_path(store, number), begun_path(store, number)
-    if isinstance(part, Remote):
-        assert isinstance(target, Remote)
-        part.replace(target)
-    else:
-        part.replace(str(target))
+    move(shard_path(store, number), begun_path(store, number))
 
 
 def done_shards(store: Place) -> set[int]:

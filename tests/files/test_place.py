@@ -4,6 +4,7 @@
 ``s3://KEY:SECRET@bucket/tests?endpoint_override=http://127.0.0.1:5555&scheme=http&region=us-east-1``.
 """
 
+import ast
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import TypeAdapter, ValidationError
 from support import s3_server
 from support.toy_stores import toy, write_sealed
 
@@ -35,8 +37,9 @@ from s2m_ray.files import claims as lock
 from s2m_ray.files.addresses import masked
 from s2m_ray.files.claims import claim, locked
 from s2m_ray.files.journal import STOP, Journal, StopSign, clear, entries, journal_path
-from s2m_ray.files.place import Place, Remote, place
+from s2m_ray.files.place import Place, place
 from s2m_ray.files.rejects import rejects_path
+from s2m_ray.files.remote import Remote
 from s2m_ray.files.tables import read_row_group, read_table, write_table
 from s2m_ray.files.whole import read_json, write_json
 from s2m_ray.manifest.formats import read_manifest
@@ -158,6 +161,30 @@ def test_one_job_at_a_time(folder, monkeypatch):
         pass
     with locked(folder):  # it is given back
         pass
+
+
+def test_only_this_folder_looks_at_the_kind_of_a_place():
+    """Elsewhere a place is a Place, and ``is_local`` tells where the two kinds need different work."""
+    kinds = {"Remote", "Path", "PurePath", "PosixPath", "Place"}
+    asked = []
+    for top in ("s2m_ray", "jobs"):
+        for source in sorted((ROOT / top).rglob("*.py")):
+            for node in ast.walk(ast.parse(source.read_text())):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+                    names = {part.id for part in ast.walk(node.args[1]) if isinstance(part, ast.Name)}
+                    asked += [source.relative_to(ROOT).as_posix()] if names & kinds else []
+    assert set(asked) == {"s2m_ray/files/place.py"}
+    assert len(asked) <= 9
+
+
+@pytest.mark.parametrize("value", [Path("a"), "a", "s3://b/a", Remote("s3://b/a")])
+def test_a_setting_of_type_place_is_made_from_a_text(value):
+    assert TypeAdapter(Place).validate_python(value) == place(value)
+
+
+def test_a_setting_of_type_place_is_no_number():
+    with pytest.raises(ValidationError, match="expected a path or a URI"):
+        TypeAdapter(Place).validate_python(3)
 
 
 # Remote only

@@ -20,7 +20,7 @@ from s2m_ray.corpora.general import table
 from s2m_ray.corpora.general.table import column_map
 from s2m_ray.corpora.listing import Notes, files
 from s2m_ray.errors import ManifestError
-from s2m_ray.files.place import Place
+from s2m_ray.files.place import Place, is_local
 from s2m_ray.files.whole import replacing
 from s2m_ray.manifest.schema import Row
 
@@ -61,7 +61,7 @@ def rows(
     Raises:
         ManifestError: not such a folder, a column of the map is missing, or ``extract`` is needed.
     """
-    if not isinstance(root, Path) or not root.is_dir():
+    if not is_local(root) or not root.is_dir():
         raise ManifestError(f"{root}: expected the local folder of a dataset")
     name = corpus or root.name
     metadata = [path for path in sorted(root.rglob("metadata.*")) if path.name in METADATA]

@@ -16,7 +16,7 @@ from s2m_ray.corpora.general.table import column_map
 from s2m_ray.corpora.listing import SUFFIXES, Found, Notes, files, uri_of
 from s2m_ray.errors import ManifestError
 from s2m_ray.files.addresses import member_uri
-from s2m_ray.files.place import Place, Remote, place
+from s2m_ray.files.place import Place, place
 from s2m_ray.manifest.schema import SCHEMA, Row
 
 SIDE = ("json", "cls", "txt")
@@ -58,7 +58,7 @@ def _samples(shard: Found) -> Iterator[tuple[str, str, dict[str, bytes]]]:
     key, audio, beside = "", "", dict[str, bytes]()
     where = place(shard.uri)
     try:
-        with where.open() if isinstance(where, Remote) else where.open("rb") as stream:
+        with where.open("rb") as stream:
             archive = tarfile.TarFile(fileobj=stream)
             while (member := archive.next()) is not None:
                 setattr(archive, "members", [])  # noqa: B010 - it would remember every one, and its type hides that

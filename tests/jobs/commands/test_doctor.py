@@ -15,7 +15,7 @@ from jobs import doctor
 from jobs.remote import token
 from jobs.remote.reach import gaps
 from s2m_ray.errors import DecodeError
-from s2m_ray.files.place import Remote
+from s2m_ray.files.place import place
 from s2m_ray.operations import diagnosis
 from s2m_ray.operations.diagnosis import FFMPEG, NATIVE, Finding, diagnose, tone_file
 
@@ -187,6 +187,6 @@ def test_the_command(tmp_path):
 
 
 def test_a_place_without_access_is_told_with_its_fix():
-    (finding,) = diagnosis._storage([Remote("s3://bucket/x?endpoint_override=127.0.0.1:9&scheme=http&region=x")])
+    (finding,) = diagnosis._storage([place("s3://bucket/x?endpoint_override=127.0.0.1:9&scheme=http&region=x")])
     assert finding.state == "fail"
     assert "AWS_ACCESS_KEY_ID" in finding.fix

@@ -18,7 +18,7 @@ from jobs.commands.cluster import submitted
 from jobs.remote.client import api_url, exit_code
 from jobs.submit import Request, _moved
 from s2m_ray.errors import ConfigError
-from s2m_ray.files.place import Remote
+from s2m_ray.files.place import place
 from s2m_ray.operations.mounts import file_system, require_shared
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -169,7 +169,7 @@ def test_the_job_ends_as_its_command_did(status, driver, code):
 def test_paths_that_workers_cannot_see_are_refused_with_the_way_out(tmp_path):
     with pytest.raises(ConfigError, match=r"lies on a disk of this machine .* --shared .*S2M_SHARED"):
         require_shared([tmp_path / "m.parquet"], (), "http://head:8265")
-    require_shared([tmp_path / "m.parquet", Remote("s3://bucket/m.parquet")], (tmp_path,), "http://head:8265")
+    require_shared([tmp_path / "m.parquet", place("s3://bucket/m.parquet")], (tmp_path,), "http://head:8265")
 
 
 def test_a_network_mount_is_shared(tmp_path):
@@ -221,7 +221,7 @@ def test_what_a_command_reads_and_writes(tmp_path, corpus):
         ]
     )
     assert inputs == (corpus / "music.parquet", model)
-    assert outputs == (Remote("s3://b/s"),)
+    assert outputs == (place("s3://b/s"),)
     _, inputs, outputs, _ = submitted(["report", str(tmp_path), "--out", str(tmp_path / "r.html")])
     assert (inputs, outputs) == ((tmp_path,), (tmp_path / "r.html",))
     _, inputs, outputs, _ = submitted(["synth", str(tmp_path)])
