@@ -25,7 +25,9 @@ export RAY_AUTH_TOKEN_PATH RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 python3 -c 'import secrets; print(secrets.token_hex(32), end="")' > "$RAY_AUTH_TOKEN_PATH"
 trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
 
-head_name=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# The first node is the head. No `| head -n 1`: it would end `scontrol`, and under pipefail this script, with code 141.
+node_names=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head_name=${node_names%%$'\n'*}
 port=$((20000 + SLURM_JOB_ID % 20000)) # others may have a Ray on the same machine
 export RAY_ADDRESS="$head_name:$port"
 

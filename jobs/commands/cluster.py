@@ -145,6 +145,18 @@ def _absolute(text: str) -> str:
     return text if "://" in text else str(Path(text).absolute())
 
 
+@app.command("cluster")
+def cluster_command(
+    copy: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to copy the files into.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the files that start a Ray cluster (Docker, KubeRay, AWS, Google Cloud, SLURM), or copy them."""
+    from jobs.remote.machines import cluster_files, copy_files
+
+    files = copy_files(copy) if copy else cluster_files()
+    give(as_json, {"files": files}, "\n".join(map(str, files)))
+
+
 @app.command()
 def doctor(
     address: Annotated[

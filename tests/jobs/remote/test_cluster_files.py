@@ -156,7 +156,7 @@ def test_the_dockerfile_is_linted(tmp_path):
 def test_the_image_has_what_a_command_needs_and_no_root():
     lines = (CLUSTER / "Dockerfile").read_text().splitlines()
     copied = {word for line in lines if line.startswith("COPY ") for word in shlex.split(line)[1:-1]}
-    assert copied == {"pyproject.toml", "constraints.txt", "README.md", "s2m_ray", "jobs"}
+    assert copied == {"pyproject.toml", "constraints.txt", "README.md", "LICENSE", "s2m_ray", "jobs", "cluster"}
     allowed = {line[1:] for line in (CLUSTER / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"}
     assert copied == allowed
     assert all((ROOT / name).exists() for name in copied)
@@ -200,19 +200,39 @@ esac
 """
 
 
-def test_the_slurm_script_runs_a_command_on_a_cluster_of_its_nodes(tmp_path):
+def slurm(folder: Path, stub: str = STUB) -> dict[str, str]:
+    """Put stand-ins for the programs of the script into a folder, and return the environment of an allocation."""
     for name in ("scontrol", "srun", "s2m", "sleep", "ray"):
-        (tmp_path / name).write_text(STUB)
-        (tmp_path / name).chmod(0o755)
-    environment = {
-        "PATH": f"{tmp_path}:/usr/bin:/bin",
-        "HOME": str(tmp_path),
-        "CALLS": str(tmp_path / "calls"),
+        (folder / name).write_text(stub)
+        (folder / name).chmod(0o755)
+    return {
+        "PATH": f"{folder}:/usr/bin:/bin",
+        "HOME": str(folder),
+        "CALLS": str(folder / "calls"),
         "SLURM_JOB_ID": "4711",
         "SLURM_JOB_NODELIST": "n[1-3]",
         "SLURM_JOB_NUM_NODES": "3",
         "SLURM_CPUS_PER_TASK": "16",
     }
+
+
+def test_the_slurm_script_takes_the_first_of_many_nodes(tmp_path):
+    """The list is longer than a pipe holds: a reader that leaves early would end the script with 141."""
+    environment = slurm(tmp_path, STUB.replace(r"printf 'n1\nn2\nn3\n'", "seq --format=n%g 100000"))
+    script = ["bash", CLUSTER / "slurm.sh", "embed", "m.parquet"]
+    ended = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 3, ended.stderr  # the command's own
+    assert "s2m embed m.parquet --address n1:24711\n" in (tmp_path / "calls").read_text()
+
+
+def test_the_slurm_script_ends_where_the_nodes_are_not_known(tmp_path):
+    environment = slurm(tmp_path, STUB.replace(r"printf 'n1\nn2\nn3\n'", "exit 5"))
+    script = ["bash", CLUSTER / "slurm.sh", "embed", "m.parquet"]
+    assert subprocess.run(script, env=environment, capture_output=True, timeout=60).returncode == 5
+
+
+def test_the_slurm_script_runs_a_command_on_a_cluster_of_its_nodes(tmp_path):
+    environment = slurm(tmp_path)
     script = ["bash", CLUSTER / "slurm.sh", "embed", "/shared/my file.parquet", "--out", "/shared/store"]
     ended = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 3, ended.stderr  # the command's own
