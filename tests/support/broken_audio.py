@@ -7,15 +7,18 @@ one after each, so that the caller knows which file a crash or a hang belongs to
 import json
 import os
 import random
-import resource
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from support.broken_headers import ANY, CUT, Kind, lossy_headers, other_headers, wav_headers
+from support.costs import measured
 from support.tiny_audio import RATE, behind, encoded, originals, patched, tone, written
 
 NOISE = random.Random(5)
@@ -248,25 +251,40 @@ def write_all(folder: Path, port: int) -> dict[str, str | float | None]:
     return expected | dict(places(folder))
 
 
+def warm_up(folder: Path) -> Path:
+    """Decode a healthy second of each format, which loads all libraries, and return a healthy minute of Vorbis."""
+    from s2m_ray.audio.decode import decode
+
+    for name, content in originals().items():
+        (folder / f"healthy.{name}").write_bytes(content)
+        decode(str(folder / f"healthy.{name}"), sample_rate=RATE)
+    minute = folder / "minute.ogg"
+    minute.write_bytes(written(tone(seconds=60.0), format="OGG", subtype="VORBIS"))
+    return minute
+
+
 def main(folder: Path) -> None:
     from s2m_ray.audio.decode import decode_with
     from s2m_ray.config.embedding import AudioConfig
     from s2m_ray.errors import DecodeError
 
     audio = AudioConfig()
-    for name in json.loads(sys.stdin.read()):
-        print(json.dumps({"name": name}), flush=True)
-        started, found = time.perf_counter(), {}
+
+    def outcome(path: str) -> dict[str, Any]:
         try:
-            decoder, wave = decode_with(str(folder / name), sample_rate=RATE, min_s=audio.min_s, max_s=audio.max_s)
-            found = {"decoder": decoder, "seconds": len(wave) / RATE}
+            decoder, wave = decode_with(path, sample_rate=RATE, min_s=audio.min_s, max_s=audio.max_s)
+            return {"decoder": decoder, "seconds": len(wave) / RATE}
         except DecodeError as error:
-            found = {"reason": error.reason, "detail": error.detail}
+            return {"reason": error.reason, "detail": error.detail}
         except Exception as error:  # a row must never stop a job
-            found = {"reason": f"{type(error).__name__}: {error}"}
-        found |= {"wall_s": time.perf_counter() - started}
-        found |= {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-        print(json.dumps(found), flush=True)
+            return {"reason": f"{type(error).__name__}: {error}"}
+
+    with TemporaryDirectory() as healthy:
+        _, minute = measured(partial(outcome, str(warm_up(Path(healthy)))))
+    for name in json.loads(sys.stdin.read()):
+        print(json.dumps({"name": name, "minute": asdict(minute)}), flush=True)
+        result, cost = measured(partial(outcome, str(folder / name)))
+        print(json.dumps(result | asdict(cost)), flush=True)
 
 
 if __name__ == "__main__":
