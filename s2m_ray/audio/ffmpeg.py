@@ -1,8 +1,9 @@
-"""What libsndfile cannot read, read with FFmpeg's libraries (PyAV): M4A, WMA, WebM, AMR, ADTS and others.
+"""Read with FFmpeg's libraries (PyAV) what libsndfile cannot read: M4A, WMA, WebM, AMR, ADTS and others.
 
-A file of a library must not make a worker open other files or URLs: playlists (HLS, DASH, ASX), concat scripts,
-stream descriptions and image sequences do just that (measured: a six-line SDP under an audio name opened a UDP port).
-So FFmpeg gets the open stream without its name, only the demuxers below may take it, and it may open no protocol.
+A file must not make a worker open other files or URLs. Playlists (HLS, DASH, ASX), concat scripts, stream
+descriptions and image sequences do that (measured: an SDP of six lines under the name of an audio file opened a UDP
+port). So FFmpeg gets the open stream without its name, only the demuxers below may read it, and no protocol may be
+opened.
 """
 
 import sys
@@ -15,35 +16,45 @@ from numpy import ndarray
 
 from s2m_ray.errors import DecodeError
 
-# Containers of sound that hold all of it themselves. Not MP3, AIFF and AU, which libsndfile reads as well and with
-# more care (measured: of an AIFF of 0 bits a sample, which it refuses, FFmpeg makes twice the seconds).
+# Containers that hold all of their sound themselves. MP3, AIFF and AU are left out: libsndfile reads them, and with
+# more care (measured: libsndfile refuses an AIFF of 0 bits per sample, and FFmpeg makes twice its seconds from it).
 DEMUXERS = (
     "aac,ac3,amr,ape,asf,avi,caf,dsf,dts,eac3,flac,flv,loas,matroska,mov,mpc,mpc8,mpeg,mpegts,ogg,tak,tta,w64,wav,wv"
 )
-# A header tells the length. Of the others FFmpeg guesses it from the bit rate, or from the bytes that are there.
+# Here a header tells the length. In the other containers FFmpeg guesses it from the bit rate or the size of the file.
 CLAIMING = {"ape", "asf", "avi", "caf", "dsf", "flac", "flv", "matroska", "mov", "tak", "tta", "w64", "wav", "wv"}
-PER_STREAM = {"mov", "avi"}  # the length of each stream; elsewhere of the longest, which in a film is the picture
-# A packet's time is off by half a tick of a millisecond at most. In the others (measured: AC-3, 10 samples more a
-# second) the error grows with the time, so they are decoded from the beginning on.
+PER_STREAM = {
+    "mov",
+    "avi",
+}  # these tell the length of each stream; the others tell the longest, in a film the picture
+# Here the time of a packet is off by half a millisecond at most. In the other containers the error grows with the
+# time (measured: AC-3, 10 samples per second), so they are decoded from the beginning.
 SEEKABLE = {"aac", "amr", "asf", "caf", "flv", "matroska", "mov", "mpegts", "tta", "w64", "wav", "wv"}
-LEAD_IN_S = 1.0  # decoded and dropped before a window: the first frames after a seek lack those they build on
-FILLING = 2048  # samples of an AAC frame, the longest; the last frame of an MP4 is filled up
-# Headers count whole frames and the encoder's delay (measured: WMA 2, 0.046 s at 44100 Hz; AMR in 3GP, 0.02 s)
+# Decoded and dropped before a window: the first frames after a seek lack the frames that they build on
+LEAD_IN_S = 1.0
+FILLING = 2048  # samples in the longest AAC frame; the last frame of an MP4 is filled with silence
+# Headers count whole frames and the delay of the encoder (measured: WMA 2, 0.046 s at 44100 Hz; AMR in 3GP, 0.02 s)
 TOLERANCE_S = 0.1
 
 
 class UnknownFormatError(Exception):
-    """No demuxer that is let in knows the bytes, or PyAV is not installed; the text says which."""
+    """No demuxer that may be used knows the bytes, or PyAV is not installed; the text says which."""
 
 
 def read_window(
     stream: BinaryIO, start_s: float | None, end_s: float | None, max_s: float
 ) -> tuple[Float[ndarray, "samples channels"], int]:
-    """Native samples of a window of an open file, and their rate.
+    """Return the samples of a window of an open file as they are stored, and their rate in Hz.
 
-    A window is found by seeking and lies where the slice of the whole would: to the sample, but within 1 ms in WebM,
-    Matroska, WMA and FLV, whose packets carry whole milliseconds. No more than ``max_s`` are ever held, whatever a
-    header claims.
+    A window is found by seeking and has the same samples as a slice of the whole file. In WebM, Matroska, WMA and FLV
+    it may lie up to 1 ms off, since their packets carry whole milliseconds. Memory never holds more than ``max_s``
+    seconds, whatever a header claims.
+
+    Args:
+        stream: Seekable stream of the whole file.
+        start_s: Start of the window in seconds; None is the start of the file.
+        end_s: End of the window in seconds; None is the end of the file.
+        max_s: Most seconds to accept.
 
     Raises:
         DecodeError: ``not_audio``, ``too_long``, ``no_samples`` or ``truncated``.
@@ -61,7 +72,10 @@ def read_window(
 
 
 def describe(stream: BinaryIO) -> tuple[float | None, int, int, dict[str, str]]:
-    """Seconds (None: no header tells), rate, channels and tags of an open file.
+    """Return the length, the sample rate, the channels and the tags of an open file, from its header.
+
+    Returns:
+        Seconds (None if no header tells), Hz, channels, and tags by their lower-case names.
 
     Raises:
         DecodeError: ``not_audio``.
@@ -74,6 +88,7 @@ def describe(stream: BinaryIO) -> tuple[float | None, int, int, dict[str, str]]:
 
 
 def _opened(stream: BinaryIO) -> Any:
+    """Open a stream by its bytes alone: no name, no protocol, and only the demuxers that may be used."""
     try:
         import av
     except ImportError:
@@ -82,21 +97,21 @@ def _opened(stream: BinaryIO) -> Any:
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "none"}
     try:
         return av.open(_Nameless(stream), options=options, metadata_errors="replace")
-    except av.ArgumentError:  # FFmpeg's answer where its own guess is not in the list
-        raise UnknownFormatError("FFmpeg: of no format that is let in") from None
+    except av.ArgumentError:  # FFmpeg's answer if the format that it recognises is not in the list
+        raise UnknownFormatError("FFmpeg: the format is not one of those that are let in") from None
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UnknownFormatError(f"FFmpeg: {getattr(error, 'strerror', None) or error}") from None
 
 
 class _Nameless:
-    """A stream that keeps its name to itself: FFmpeg goes by the bytes, and has no folder to look into."""
+    """A stream without a name, so that FFmpeg goes by the bytes and has no folder to look into."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self.read, self.tell = stream.read, stream.tell
 
     def seek(self, offset: int, whence: int) -> int:
-        """Position, or -1 where a broken header leads nowhere: PyAV prints what is raised here."""
+        """Return the new position, or -1 if a broken header leads nowhere, since PyAV prints what is raised here."""
         try:
             return self._stream.seek(offset, whence) or self._stream.tell()
         except (OSError, ValueError, OverflowError):
@@ -104,7 +119,7 @@ class _Nameless:
 
 
 def _sound_of(container: Any) -> Any:
-    """The audio stream that a player would take."""
+    """Return the audio stream that a player would take."""
     kind = container.format.name
     sound = container.streams.best("audio")
     if sound is None and not container.streams.audio:
@@ -118,6 +133,7 @@ def _sound_of(container: Any) -> Any:
 def _read(
     container: Any, sound: Any, start_s: float, end_s: float | None, max_s: float
 ) -> tuple[Float[ndarray, "samples channels"], int]:
+    """Return the samples of a window and their rate, after the length was compared with the claim of the header."""
     claimed_s = _claimed_s(container, sound)
     stop_s = min((s for s in (end_s, claimed_s) if s is not None), default=start_s)
     if stop_s - start_s > max_s:
@@ -126,8 +142,8 @@ def _read(
     native, rate, ended = _collect(frames, position, start_s, end_s, max_s)
     wanted = None if claimed_s is None else round(claimed_s * rate) - round(start_s * rate)
     if wanted is not None and ended and wanted - len(native) > TOLERANCE_S * rate:
-        found_s = start_s + len(native) / rate
-        raise DecodeError(f"truncated: the header claims {claimed_s:.2f} s, decoded up to {found_s:.2f} s")
+        decoded_s = start_s + len(native) / rate
+        raise DecodeError(f"truncated: the header claims {claimed_s:.2f} s, decoded up to {decoded_s:.2f} s")
     if len(native) == 0:
         claim = "" if claimed_s is None else f"; {claimed_s:.3f} s in all"
         raise DecodeError(f"no_samples: nothing in the window from {start_s:.3f} s{claim}")
@@ -136,6 +152,7 @@ def _read(
 
 
 def _claimed_s(container: Any, sound: Any) -> float | None:
+    """Return the seconds that the header claims, or None if it tells nothing about the sound."""
     from av.stream import Disposition
 
     kinds = set(container.format.name.split(","))
@@ -148,7 +165,7 @@ def _claimed_s(container: Any, sound: Any) -> float | None:
 
 
 def _frames_before(container: Any, sound: Any, start_s: float) -> tuple[int, Iterator[Any]]:
-    """Frames from some way before ``start_s`` on, and the position of the first in samples."""
+    """Return the frames from shortly before ``start_s`` on, and the position of the first in samples."""
     import av
 
     frames = _frames(container, sound)
@@ -160,7 +177,7 @@ def _frames_before(container: Any, sound: Any, start_s: float) -> tuple[int, Ite
             container.seek(int((first.time + start_s - LEAD_IN_S) / sound.time_base), stream=sound)
             frames = _frames(container, sound)
             landed = next(frames, None)
-        except (av.FFmpegError, OverflowError):  # no index, damage where it landed, or a time beyond all numbers
+        except (av.FFmpegError, OverflowError):  # no index, damage at this place, or a time that is too large
             landed = None
         if landed is not None and landed.pts is not None and first.time <= landed.time <= first.time + start_s:
             return round((landed.time - first.time) * first.sample_rate), _with(landed, frames)
@@ -173,7 +190,11 @@ def _frames_before(container: Any, sound: Any, start_s: float) -> tuple[int, Ite
 
 
 def _frames(container: Any, sound: Any) -> Iterator[Any]:
-    # FFmpeg marks a last packet of plain samples that is merely shorter than the others; there the claim decides
+    """Yield decoded frames, and refuse those that FFmpeg marks as damaged.
+
+    For plain samples FFmpeg marks a last packet that is merely shorter than the others. There the claim of the header
+    decides.
+    """
     plain = sound.codec_context.name.startswith("pcm_")
     for packet in container.demux(sound):
         for frame in packet.decode():
@@ -190,7 +211,7 @@ def _with(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
 def _collect(
     frames: Iterator[Any], position: int, start_s: float, end_s: float | None, max_s: float
 ) -> tuple[Float[ndarray, "samples channels"], int, bool]:
-    """Samples of the window, their rate, and whether the stream ended before the window did."""
+    """Return the samples of the window, their rate, and whether the stream ended before the window did."""
     first = next(frames)
     rate, channels = first.sample_rate, first.layout.nb_channels
     start, stop = round(start_s * rate), sys.maxsize if end_s is None else round(end_s * rate)
@@ -208,10 +229,11 @@ def _collect(
 
 
 def _samples(frame: Any) -> Float[ndarray, "samples channels"]:
+    """Return the samples of a frame in [-1, 1], whatever format the codec has."""
     values = frame.to_ndarray()  # [channels, samples], or [1, samples * channels]
     values = values.T if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels)
     if values.dtype.kind == "f":
         return values.astype(np.float32)
     if values.dtype.kind == "u":
-        return (values.astype(np.float32) - 128) / 128  # of 8 bits, the only unsigned ones
+        return (values.astype(np.float32) - 128) / 128  # 8 bits is the only unsigned format
     return (values / -float(np.iinfo(values.dtype).min)).astype(np.float32)

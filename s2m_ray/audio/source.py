@@ -9,11 +9,18 @@ from s2m_ray.errors import DecodeError, StoreError
 from s2m_ray.files.addresses import masked, outer_of
 from s2m_ray.files.place import arrow_filesystem
 
-FETCHED_BYTES = 64 << 20  # files elsewhere up to this come in one request: decoders read in small pieces
+# Decoders read in small pieces, and each would be a request. So an object up to this size is fetched in one request.
+FETCHED_BYTES = 64 << 20
 
 
 def open_audio(uri: str) -> Any:
-    """Seekable binary stream of a file, or of a member of one: Python's, or Arrow's, which is not registered as one.
+    """Open a file, an object in a bucket, or a member of a tar shard.
+
+    Args:
+        uri: Local path or URI, with ``#bytes=START-STOP`` for a member.
+
+    Returns:
+        A seekable binary stream. It is one of Python's or one of Arrow's, which does not inherit from Python's.
 
     Raises:
         DecodeError: ``missing``, ``unreadable`` or ``empty_file``.
@@ -32,7 +39,7 @@ def open_audio(uri: str) -> Any:
                     stream = io.BytesIO(stream.read())
         else:
             _refuse_devices(uri)
-            stream = open(uri, "rb")  # noqa: SIM115, PTH123 - the caller closes it; a Path takes as long as a header
+            stream = open(uri, "rb")  # noqa: SIM115, PTH123 - the caller closes it; a Path would take as long as reading a header
         if member is not None:
             with stream:
                 stream.seek(member[0])
@@ -41,7 +48,12 @@ def open_audio(uri: str) -> Any:
         stream.seek(0)
     except FileNotFoundError:
         raise DecodeError("missing: no such file") from None
-    except (OSError, ValueError, NotImplementedError, StoreError) as error:  # all but the first: of a URI
+    except (
+        OSError,
+        ValueError,
+        NotImplementedError,
+        StoreError,
+    ) as error:  # ValueError: a NUL in a path, or a scheme that is not known
         text = getattr(error, "strerror", None) or str(error)
         raise DecodeError(f"unreadable: {masked(text.partition(chr(10))[0])}") from None
     if size == 0:
@@ -51,7 +63,7 @@ def open_audio(uri: str) -> Any:
 
 
 def _refuse_devices(path: str) -> None:
-    """A pipe without a writer blocks the worker for ever, and a device may have no end."""
+    """Refuse a pipe, which blocks the worker for ever if nobody writes, and a device, which may have no end."""
     mode = os.stat(path).st_mode  # noqa: PTH116
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder fails with the better message
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder gives the better message
         raise DecodeError("unreadable: a pipe, socket or device, expected a regular file")

@@ -23,17 +23,30 @@ FORMATS = (".parquet", ".csv", ".jsonl")
 
 
 def read_manifest(path: Place, extra: pa.Schema = NO_COLUMNS) -> pa.Table:
-    """Rows of a Parquet, CSV or JSONL manifest with relative ``uri`` made absolute, from the manifest's folder.
+    """Return the checked rows of a Parquet, CSV or JSONL manifest.
+
+    A ``uri`` that is a relative path starts at the folder of the manifest, and becomes absolute.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "songs.csv"
+    ...     _ = path.write_text("item_id,uri,modality,emotion\\n1,/music/a.wav,music,happy\\n")
+    ...     table = read_manifest(path)
+    >>> table["emotion"].to_pylist(), table["split"].to_pylist()
+    (['happy'], [None])
 
     Args:
-        extra: Columns to keep, if they are there, beside those that every manifest has.
+        path: Local path, or a place in object storage.
+        extra: Columns to keep, if the manifest has them, beside the columns of ``SCHEMA``.
+
+    Returns:
+        The columns of ``SCHEMA``, then the extra columns. Columns that the file lacks are null.
 
     Raises:
-        ManifestError: the file is not there, is of another format, or breaks a rule of :func:`check`.
+        ManifestError: The file does not exist, has another format, or breaks a rule of :func:`check`.
     """
     _require_format(path)
     if not path.is_file():
-        raise ManifestError(f"{path}: no such manifest; make one with `s2m manifest`")
+        raise ManifestError(f"{path}: no such manifest. Make one with `s2m manifest`, or check the path.")
     table = _with_schema(_read(path), str(path), extra)
     check(table, str(path))
     uris = [resolve(uri, path.parent) for uri in table["uri"].to_pylist()]
@@ -44,7 +57,7 @@ def write_manifest(table: pa.Table, path: Place) -> None:
     """Write a manifest in the format of its suffix, whole or not at all.
 
     Raises:
-        ManifestError: the suffix is not one of ``FORMATS``.
+        ManifestError: The suffix is not one of ``FORMATS``.
     """
     with writing(path, table.schema) as write:
         write(table)
@@ -52,12 +65,16 @@ def write_manifest(table: pa.Table, path: Place) -> None:
 
 @contextmanager
 def writing(path: Place, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
-    """Write a manifest piece by piece; it is there, whole, when the block succeeds, and else not at all.
+    """Write a manifest piece by piece, in the format of its suffix.
 
-    What goes to object storage is made on this machine's disk first.
+    The file appears, whole, when the block succeeds. If the block fails, nothing appears. A manifest for object
+    storage is made on this machine's disk first.
+
+    Yields:
+        A function that writes the next piece.
 
     Raises:
-        ManifestError: the suffix is not one of ``FORMATS``.
+        ManifestError: The suffix is not one of ``FORMATS``.
     """
     _require_format(path)
     if is_local(path):
@@ -94,10 +111,18 @@ def _require_format(path: Place) -> None:
 
 
 def resolve(uri: str, folder: Place) -> str:
-    """Paths relative to ``folder`` become absolute; URIs stay as they are.
+    """Return the absolute address of a path that is relative to ``folder``.
+
+    >>> resolve("songs/a.wav", Path("/music")), resolve("s3://bucket/a.wav", Path("/music"))
+    ('/music/songs/a.wav', 's3://bucket/a.wav')
+
+    Args:
+        uri: A path, or a URI, which stays as it is.
+        folder: The folder of the manifest.
 
     Raises:
-        ManifestError: ``folder`` is a URI with credentials, which would be stored with each item.
+        ManifestError: ``folder`` is a URI and ``uri`` an absolute path, or ``folder`` has credentials, which would be
+            stored with each item.
     """
     if "://" in uri:
         return uri
@@ -107,8 +132,8 @@ def resolve(uri: str, folder: Place) -> str:
         raise ManifestError(f"{folder}: uri '{uri}' is a path of one machine, expected a URI or a relative path")
     if has_secrets(folder):
         raise ManifestError(
-            f"{folder}: uri '{uri}' is relative to an address with credentials, which would be stored with it; give "
-            "them in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+            f"{folder}: uri '{uri}' is relative to an address with credentials, which would be stored with the item. "
+            "Set them in the environment instead (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."
         )
     return address_of(folder / uri)
 
@@ -132,7 +157,7 @@ def _read(path: Place) -> pa.Table:
 
 
 def read_jsonl(path: Place) -> pa.Table:
-    """Table of JSON lines in which a string stays a string; Arrow takes one such as 2024-05-06 for a timestamp."""
+    """Return a table of JSON lines in which every string stays a string; Arrow takes 2024-05-06 for a timestamp."""
     table = pa.json.read_json(source(path))
     dates = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
     schema = pa.schema([(name, pa.string()) for name in dates])
@@ -144,11 +169,12 @@ def read_jsonl(path: Place) -> pa.Table:
 
 
 def source(path: Place) -> Any:
-    """What Arrow's readers of text take."""
+    """Return a place as Arrow's readers of text take it."""
     return path if is_local(path) else pa.BufferReader(path.read_bytes())
 
 
 def _with_schema(table: pa.Table, where: str, extra: pa.Schema) -> pa.Table:
+    """Return the columns of ``SCHEMA`` and the extra columns, each with its type."""
     missing = [name for name in ("item_id", "uri", "modality") if name not in table.column_names]
     if missing:
         raise ManifestError(
@@ -164,6 +190,8 @@ def _with_schema(table: pa.Table, where: str, extra: pa.Schema) -> pa.Table:
         try:
             columns.append(table[wanted.name].cast(wanted.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            found = table[wanted.name].type
-            raise ManifestError(f"{where}: column '{wanted.name}' has type {found}, expected {wanted.type}") from None
+            actual = table[wanted.name].type
+            raise ManifestError(
+                f"{where}: column '{wanted.name}' has type {actual}, expected {wanted.type}"
+            ) from None
     return pa.table(columns, schema=wanted_columns)

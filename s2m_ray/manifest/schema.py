@@ -1,4 +1,4 @@
-"""Table of items, no audio: one row an audio file, or a window of one."""
+"""The columns of a manifest: a table of items, where each row is an audio file, a window of one, or a text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,18 +25,24 @@ SCHEMA = pa.schema(
     ]
 )
 MODALITIES = ("speech", "music", "text")
-Row = dict[str, Any]  # by the names of SCHEMA
+Row = dict[str, Any]  # values by the names of SCHEMA
 NO_COLUMNS = pa.schema([])
 
 
 def as_table(rows: Sequence[Mapping[str, Any]], where: str) -> pa.Table:
-    """The same without the checks, but for the types.
+    """Return a table of rows, of which only the types are checked.
+
+    Args:
+        rows: Values by column name. Columns that a row lacks are null, and other values are dropped.
+        where: Where the rows come from, for messages.
 
     Raises:
-        ManifestError: a value is not of its column's type.
+        ManifestError: A value has another type than its column.
     """
     values = [{name: row.get(name) for name in SCHEMA.names} for row in rows]
     try:
         return pa.Table.from_pylist(values, schema=SCHEMA)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise ManifestError(f"{where}: a value is not of its column's type: {str(error).splitlines()[0]}") from None
+        raise ManifestError(
+            f"{where}: a value does not have the type of its column: {str(error).splitlines()[0]}"
+        ) from None

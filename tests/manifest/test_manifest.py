@@ -108,8 +108,8 @@ def test_a_table_with_other_number_types_fits(tmp_path):
         ([row(end_s=float("inf"))], "end_s=inf, expected a finite number"),
         ([row(start_s=2.0, end_s=2.0)], "end_s=2.0, expected a value above start_s"),
         ([row(end_s=0.0)], "end_s=0.0, expected a value above start_s"),
-        ([row(valence="high")], "a value is not of its column's type.*high"),
-        ([row(speaker=7)], "a value is not of its column's type"),
+        ([row(valence="high")], "a value does not have the type of its column.*high"),
+        ([row(speaker=7)], "a value does not have the type of its column"),
     ],
 )
 def test_each_rule_names_the_row(rows, message):
@@ -160,7 +160,7 @@ def test_a_file_that_is_no_manifest_is_named(tmp_path, name, content, message):
 
 
 def test_a_missing_manifest_is_named(tmp_path):
-    with pytest.raises(ManifestError, match=r"none\.csv: no such manifest; make one with"):
+    with pytest.raises(ManifestError, match=r"none\.csv: no such manifest\. Make one with"):
         read_manifest(tmp_path / "none.csv")
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(ManifestError, match=r"folder\.csv: no such manifest"):

@@ -123,7 +123,7 @@ def test_reasons(tmp_path, content, reason):
 def test_a_window_behind_the_end(tmp_path):
     path = put(tmp_path / "a", written(tone(), 16000, format="WAV"))
     assert probe(row(path, start_s=0.5))["duration_s"] == 1.0
-    with pytest.raises(DecodeError, match=r"window: it begins at 2\.000 s, the file has 1\.000 s"):
+    with pytest.raises(DecodeError, match=r"window: it begins at 2\.000 s, but the file has only 1\.000 s"):
         probe(row(path, start_s=2.0))
 
 

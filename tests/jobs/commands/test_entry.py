@@ -56,7 +56,10 @@ def test_no_help_loads_torch_or_ray():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("embed", "none.csv", "--out", "s"), "error: none.csv: no such manifest; make one with `s2m manifest`"),
+        (
+            ("embed", "none.csv", "--out", "s"),
+            "error: none.csv: no such manifest. Make one with `s2m manifest`, or check the path.",
+        ),
         (("embed", "none.csv"), "error: Missing option '--out'"),
         (("embed", "none.csv", "--out", "s", "--wrkers", "2"), "error: No such option: --wrkers"),
         (("embed", "none.csv", "--out", "s", "--workers", "two"), "error: Invalid value for '--workers'"),
