@@ -16,8 +16,8 @@ from s2m_ray.manifest.formats import read_manifest
 from s2m_ray.stores.health import examine, sample
 from s2m_ray.stores.job import ROW_BYTES, describe_job, is_outdated, require_space
 from s2m_ray.stores.plan import Plan, Totals, compare, read_plan
-from s2m_ray.stores.shards import ROWS, done_shards, reopen, seal, shard_path, write_rows
-from s2m_ray.stores.store import HEADER
+from s2m_ray.stores.shards import MANIFEST_COPY, done_shards, reopen, seal, shard_path, write_rows
+from s2m_ray.stores.store import STORE_HEADER
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
         if not (torch.cuda.is_available() or computes_bfloat16()):
             progress.step("warning: this CPU has no instructions for bfloat16; float32 may be 20 times as fast")
     with locked(cfg.out):
-        if not (cfg.out / ROWS).exists():
+        if not (cfg.out / MANIFEST_COPY).exists():
             write_rows(cfg.out, manifest, job["shard_items"])
         items = manifest.num_rows
         del manifest  # workers read their rows themselves
@@ -71,10 +71,10 @@ def _run(
         for number, is_so in zip(done, each(lambda n: is_outdated(cfg, n), done, cfg.out), strict=True)
         if is_so
     ]
-    if len(done) == len(shards) and not again and (cfg.out / HEADER).exists():
-        header = read_json(cfg.out / HEADER, StoreError)
+    if len(done) == len(shards) and not again and (cfg.out / STORE_HEADER).exists():
+        header = read_json(cfg.out / STORE_HEADER, StoreError)
         return EmbedResult(cfg.out, header, 0, 0, header["rejected"] > allowed)
-    (cfg.out / HEADER).unlink(missing_ok=True)  # the store is not complete any more
+    (cfg.out / STORE_HEADER).unlink(missing_ok=True)  # the store is not complete any more
     for number in again:
         reopen(cfg.out, number)
     missing = sorted(set(shards) - (set(done) - set(again)))

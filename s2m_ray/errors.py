@@ -5,6 +5,8 @@ one string and has no ``__init__`` of its own: an exception with more arguments 
 travels from a Ray worker to the driver.
 """
 
+EXIT_INTERRUPTED = 75  # sysexits.h calls it EX_TEMPFAIL: try again later
+
 
 class S2MError(Exception):
     """Base of all errors that are the user's to mend."""

@@ -10,9 +10,9 @@ from typing import NoReturn
 
 import typer
 
-from jobs.commands.options import EXIT_INPUT, EXIT_INTERRUPTED, app
+from jobs.commands.options import EXIT_INPUT, app
 from jobs.commands.output import say
-from s2m_ray.errors import Interrupted, S2MError
+from s2m_ray.errors import EXIT_INTERRUPTED, Interrupted, S2MError
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # the user's to mend, and never our bug
 TYPER_INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt

@@ -11,7 +11,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-EXIT_INPUT, EXIT_REJECTS, EXIT_INTERRUPTED = 2, 3, 75
+EXIT_INPUT, EXIT_REJECTS = 2, 3
 Json = Annotated[bool, typer.Option("--json", help="One line of JSON on stdout; all else goes to stderr.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file with the settings of this command.")]
 Settings = Annotated[

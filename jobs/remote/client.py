@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from jobs.remote import token
 from jobs.spread.private import token_headers
-from s2m_ray.errors import ConfigError, Interrupted
+from s2m_ray.errors import EXIT_INTERRUPTED, ConfigError, Interrupted
 from s2m_ray.files.addresses import masked
 
 ANSWER_S = 8.0  # for a question; a head in another continent answers in one
@@ -20,7 +20,6 @@ PORT = 8265  # Ray's own for its dashboard
 LOOK_S = 2.0  # between questions for a job's state while its log is followed
 LOST_S = 25.0  # without an answer: the cluster is gone
 CHATTER = ("Running entrypoint for job ",)  # Ray's own lines in a job's log
-EXIT_INTERRUPTED = 75
 T = TypeVar("T")
 
 

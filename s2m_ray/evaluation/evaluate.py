@@ -25,9 +25,9 @@ from s2m_ray.files.claims import versions
 from s2m_ray.files.whole import write_json
 from s2m_ray.joint.checkpoint import Checkpoint
 from s2m_ray.joint.projection import project, require_space
-from s2m_ray.search.order import places, places_of, scores_of
+from s2m_ray.search.order import positions, positions_of, scores_of
 from s2m_ray.stores.gallery import Gallery
-from s2m_ray.stores.store import Store
+from s2m_ray.stores.store import Items, Store
 
 # mAP and R-precision sort every score. Unless they are asked for, they are computed only up to this product of queries,
 # music items and seeds (measured on two cores: 23 to 31 ns a pair; the other metrics take about 1.3 ns).
@@ -84,7 +84,7 @@ class Scored:
 
 def evaluate(
     queries: Store,
-    gallery: Gallery | Store,
+    gallery: Items,
     checkpoint: Checkpoint | None,
     out: Path,
     scoring: Scoring | None = None,
@@ -111,8 +111,7 @@ def evaluate(
         EvaluationError: the stores are not in the spaces of the checkpoint, or without one not in the same space.
     """
     scoring = scoring or Scoring()
-    if isinstance(gallery, Store):
-        gallery = Gallery.of(gallery)
+    gallery = Gallery.of(gallery)
     require_space(queries, gallery, checkpoint)
     own = own_points(queries.items, gallery.items)
     label_map = max_map(queries.column("emotion"), emotion_codes(gallery.items)[0], own)
@@ -155,7 +154,7 @@ def _search(queries: Store, gallery: Gallery, checkpoint: Checkpoint | None, qre
     """Return what the parts of the gallery need to know."""
     model = checkpoint.model if checkpoint else None
     joint = project(model, "speech", queries.vectors)
-    item_places = places(gallery.items["item_id"])
+    item_places = positions(gallery.items["item_id"])
     return Search(gallery.vectors, model, joint, qrels.targets, qrels.codes, item_places, device=device)
 
 
@@ -238,7 +237,7 @@ def _rows_of(ranks: Ranks, search: Search) -> Int[ndarray, "seeds queries ranks"
     """Return the rows of the gallery in ranked order; -1 where it has no more items."""
     row_at = np.empty(len(search.codes), dtype=np.int64)
     row_at[search.places] = np.arange(len(search.codes))
-    ranked = places_of(ranks.top)
+    ranked = positions_of(ranks.top)
     return np.where(ranked >= 0, row_at[ranked], -1)
 
 
@@ -292,13 +291,13 @@ def _averages(
     return {"metrics": overall, "per_emotion": per_emotion}
 
 
-def _corpora(store: Store | Gallery) -> list[str]:
+def _corpora(store: Items) -> list[str]:
     if "corpus" not in store.items.column_names:
         return ["None"]
     return sorted(map(str, store.items["corpus"].cast(pa.string()).unique().to_pylist()))
 
 
-def _describe(store: Store | Gallery, points: Float[ndarray, "items 2"]) -> dict[str, Any]:
+def _describe(store: Items, points: Float[ndarray, "items 2"]) -> dict[str, Any]:
     digest = items_digest(store.items, points)
     split = store.items["split"][0].as_py() if "split" in store.items.column_names else None
     return {"corpus": _corpora(store), "split": split, "encoder": store.encoder, "items_sha256": digest}

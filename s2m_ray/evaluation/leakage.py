@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from s2m_ray.errors import CheckpointError
 from s2m_ray.joint.seen import RECORD, SCHEMA, vector_digests
 from s2m_ray.stores.gallery import Gallery, Vectors
-from s2m_ray.stores.store import Store
+from s2m_ray.stores.store import Items, Store
 
 USES = {"train": "trained on", "valid": "stopped early by"}
 KINDS = {
@@ -33,7 +33,7 @@ EXAMPLES = 3  # named in a warning
 MOST_VECTORS = 10_000_000
 
 
-def find_leaks(folder: Path | None, queries: Store, gallery: Store | Gallery) -> list[dict[str, Any]]:
+def find_leaks(folder: Path | None, queries: Store, gallery: Items) -> list[dict[str, Any]]:
     """What queries and gallery share with the items that the model of ``folder`` was trained on or stopped early by.
 
     The gallery's vectors are read once more, block by block; up to ``MOST_VECTORS`` of them.
@@ -59,7 +59,7 @@ def find_leaks(folder: Path | None, queries: Store, gallery: Store | Gallery) ->
         raise CheckpointError(f"{path}: {str(error).splitlines()[0]}; expected what `s2m train` wrote") from None
     found = []
     for side, store in (("speech", queries), ("music", gallery)):
-        searched = Gallery.of(store) if isinstance(store, Store) else store
+        searched = Gallery.of(store)
         found += _leaks_of(side, searched, record.filter(pc.field("side") == side))
     return found
 

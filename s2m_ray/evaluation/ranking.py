@@ -21,7 +21,7 @@ from s2m_ray.evaluation import metrics
 from s2m_ray.joint.heads import JointModel
 from s2m_ray.search.candidates import Fetch, best, fetcher, near
 from s2m_ray.search.joint_gallery import JointGallery, ranges
-from s2m_ray.search.order import NOTHING, keys, places_of, scores, scores_of
+from s2m_ray.search.order import NOTHING, keys, positions_of, scores, scores_of
 from s2m_ray.stores.gallery import BLOCK, Vectors
 
 QUERY_CHUNK = 16_384  # queries searched at once: FAISS's blocks are 4096
@@ -151,7 +151,7 @@ class Part:
         places, codes = search.places[rows], search.codes[rows]
         limits = top[:, -1].copy()
         found = best(queries, chunk, places, top.shape[1], limits=limits, fetch=fetch)
-        is_relevant = (found != NOTHING) & (self._at_place[places_of(found)] == targets[:, None])
+        is_relevant = (found != NOTHING) & (self._at_place[positions_of(found)] == targets[:, None])
         np.minimum(first, np.where(is_relevant, found, NOTHING).min(axis=1), out=first)
         # what was left out stands behind the last that was found, or behind the limit
         edge = np.where(found[:, -1] != NOTHING, found[:, -1], limits)

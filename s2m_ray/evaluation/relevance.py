@@ -14,8 +14,7 @@ from scipy.spatial import KDTree
 
 from s2m_ray.emotions.items import emotion_codes, item_coordinates
 from s2m_ray.emotions.plane import similarity
-from s2m_ray.stores.gallery import Gallery
-from s2m_ray.stores.store import Store
+from s2m_ray.stores.store import Items, Store
 
 PAIRS = 1 << 22  # gains computed at once
 
@@ -38,9 +37,7 @@ class Qrels:
     counts: Int[ndarray, " points"]  # how many items stand there
 
     @classmethod
-    def of(
-        cls, queries: Store, gallery: Store | Gallery, label_map: Mapping[str, str], *, own: bool = True
-    ) -> "Qrels":
+    def of(cls, queries: Store, gallery: Items, label_map: Mapping[str, str], *, own: bool = True) -> "Qrels":
         """Relevance of labelled items.
 
         Args:

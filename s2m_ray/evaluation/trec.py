@@ -36,8 +36,7 @@ from numpy import ndarray
 
 from s2m_ray.evaluation.relevance import Qrels
 from s2m_ray.files.whole import replacing, write_json
-from s2m_ray.stores.gallery import Gallery
-from s2m_ray.stores.store import Store
+from s2m_ray.stores.store import Items, Store
 
 HEADER, QRELS, GRADED = "trec.json", "qrels.trec", "qrels-graded.trec"
 GRADES = 10_000  # a gain in [0, 1] becomes an integer up to this: nDCG to four digits
@@ -62,7 +61,7 @@ def unescape_id(escaped: str) -> str:
     return unquote(escaped)
 
 
-def write_trec(folder: Path, queries: Store, gallery: Store | Gallery, qrels: Qrels) -> None:
+def write_trec(folder: Path, queries: Store, gallery: Items, qrels: Qrels) -> None:
     """Write the TREC files beside ``run.parquet``, each whole or not at all, in chunks of bounded memory."""
     seeds, depth = _write_runs(folder)
     lines = {QRELS: 0, GRADED: 0}
@@ -179,7 +178,7 @@ class _Judged:
 
 
 def _pools(
-    run: Path, seeds: Sequence[int], queries: Store, gallery: Store | Gallery, qrels: Qrels, depth: int
+    run: Path, seeds: Sequence[int], queries: Store, gallery: Items, qrels: Qrels, depth: int
 ) -> Iterator[_Judged]:
     """Yield the judged items of each query: what any seed ranks, and for the grades what an ideal ranking begins with."""
     best = qrels.ideal_rows(depth)

@@ -20,7 +20,7 @@ Fetch = Callable[[ndarray, ndarray, int], tuple[ndarray, ndarray]]
 def best(
     queries: Float32[ndarray, "queries dim"],
     gallery: Float32[ndarray, "gallery dim"],
-    places: Int64[ndarray, " gallery"],
+    positions: Int64[ndarray, " gallery"],
     k: int,
     *,
     limits: UInt64[ndarray, " queries"] | None = None,
@@ -30,7 +30,7 @@ def best(
     """Keys of the first ``k`` of a chunk of the gallery, best first, and ``NOTHING`` where there are no more.
 
     Args:
-        places: Of the chunk's items, in the whole gallery.
+        positions: Of the chunk's items, in the whole gallery.
         limits: Keys that must be beaten; items behind them may be left out, which saves their scoring.
         fetch: What proposes candidates: the highest inner products and their rows.
         wanted: Candidates to ask for; 0 is a few more than ``k``.
@@ -39,7 +39,7 @@ def best(
     limits = np.full(len(queries), NOTHING) if limits is None else limits
     wanted = min(len(gallery), wanted or k + SLACK)
     if wanted > FETCH_MAX:
-        return _exhaustive(queries, gallery, places, k, limits)
+        return _exhaustive(queries, gallery, positions, k, limits)
     found = np.full((len(queries), max(k, wanted)), NOTHING)
     if not found.size or not len(gallery):
         return found[:, :k]
@@ -47,7 +47,7 @@ def best(
     error, needed = tolerance(queries, gallery), scores_of(limits)
     at = np.nonzero(proposed >= (needed - error)[:, None])
     row = rows[at]
-    found[at] = keys(score(queries, gallery, (at[0], row)), places[row])
+    found[at] = keys(score(queries, gallery, (at[0], row)), positions[row])
     found[found >= limits[:, None]] = NOTHING
     found = np.sort(found, axis=1)[:, :k]
     if wanted < len(gallery):
@@ -56,20 +56,20 @@ def best(
         again = np.flatnonzero(proposed[:, -1] + error >= edge)
         if len(again):
             found[again] = best(
-                queries[again], gallery, places, k, limits=limits[again], fetch=fetch, wanted=8 * wanted
+                queries[again], gallery, positions, k, limits=limits[again], fetch=fetch, wanted=8 * wanted
             )
     return found
 
 
 def _exhaustive(
-    queries: ndarray, gallery: ndarray, places: ndarray, k: int, limits: ndarray
+    queries: ndarray, gallery: ndarray, positions: ndarray, k: int, limits: ndarray
 ) -> UInt64[ndarray, "queries k"]:
     """The same where so many scores are equal that candidates do not help."""
     found = np.full((len(queries), k), NOTHING)
     for i in range(len(queries)):
         for start in range(0, len(gallery), 1 << 16):
             here = slice(start, start + (1 << 16))
-            new = keys(scores(queries[i : i + 1], gallery[here]), places[None, here])[0]
+            new = keys(scores(queries[i : i + 1], gallery[here]), positions[None, here])[0]
             found[i] = np.sort(np.concatenate([found[i], new[new < limits[i]]]))[:k]
     return found
 

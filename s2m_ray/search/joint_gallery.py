@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from threadpoolctl import threadpool_limits
 
 from s2m_ray.joint.heads import JointModel
 from s2m_ray.joint.projection import project
-from s2m_ray.stores.gallery import BLOCK, Vectors
+from s2m_ray.stores.gallery import BLOCK, Vectors, recut
 
 KEPT_BYTES = 2 << 30  # joint vectors up to this size stay in memory; more are projected again when they are needed
 
@@ -45,16 +44,8 @@ class JointGallery:
 
     def _join(self) -> Iterator[tuple[int, ndarray]]:
         """Blocks, cut to the range and joined or cut to chunks."""
-        waiting: list[ndarray] = []
-        row = self._first
-        for start, block in self._projected():
-            waiting.append(block[:, max(0, self._first - start) : self._last - start])
-            while (have := sum(one.shape[1] for one in waiting)) >= min(self._chunk, self._last - row) > 0:
-                joined = np.concatenate(waiting, axis=1) if len(waiting) > 1 else waiting[0]
-                take = min(self._chunk, have)
-                yield row, joined[:, :take]
-                waiting = [joined[:, take:]] if take < have else []
-                row += take
+        inside = (block[:, max(0, self._first - start) : self._last - start] for start, block in self._projected())
+        yield from recut(inside, self._first, self._last, self._chunk, axis=1)
 
     def _projected(self) -> Iterator[tuple[int, ndarray]]:
         blocks = self._vectors.blocks(self._first, self._last) if self._last > self._first else iter(())

@@ -63,7 +63,7 @@ def tolerance(
     return np.asarray((dim + 4) * 2.0**-digits * 1.01 * (1 if digits == 24 else 2) * lengths * longest)
 
 
-def places(item_ids: pa.ChunkedArray | Sequence[str]) -> Int64[ndarray, " gallery"]:
+def positions(item_ids: pa.ChunkedArray | Sequence[str]) -> Int64[ndarray, " gallery"]:
     """Position of each id among all, compared as text."""
     column = item_ids if isinstance(item_ids, pa.ChunkedArray) else pa.chunked_array([pa.array(item_ids)])
     order = pc.sort_indices(column.cast(pa.string())).to_numpy().astype(np.int64)
@@ -72,11 +72,11 @@ def places(item_ids: pa.ChunkedArray | Sequence[str]) -> Int64[ndarray, " galler
     return found
 
 
-def keys(scores: Float32[ndarray, "*shape"], places: Int64[ndarray, "*shape"]) -> UInt64[ndarray, "*shape"]:
+def keys(scores: Float32[ndarray, "*shape"], positions: Int64[ndarray, "*shape"]) -> UInt64[ndarray, "*shape"]:
     """One number an item: ascending is best first."""
     bits = (scores + np.float32(0)).view(np.uint32)  # + 0: -0 and 0 are equal scores
     rising = np.where(bits >> 31 == 1, ~bits, bits | np.uint32(2**31))  # order of floats as that of their bits
-    return ((~rising).astype(np.uint64) << np.uint64(32)) | places.astype(np.uint64)
+    return ((~rising).astype(np.uint64) << np.uint64(32)) | positions.astype(np.uint64)
 
 
 def scores_of(keys: UInt64[ndarray, "*shape"]) -> Float32[ndarray, "*shape"]:
@@ -86,8 +86,8 @@ def scores_of(keys: UInt64[ndarray, "*shape"]) -> Float32[ndarray, "*shape"]:
     return np.where(keys == NOTHING, np.float32(-np.inf), bits.view(np.float32))
 
 
-def places_of(keys: UInt64[ndarray, "*shape"]) -> Int64[ndarray, "*shape"]:
-    """The places in keys; -1 in ``NOTHING``."""
+def positions_of(keys: UInt64[ndarray, "*shape"]) -> Int64[ndarray, "*shape"]:
+    """The positions in keys; -1 in ``NOTHING``."""
     return np.where(keys == NOTHING, -1, (keys & np.uint64(2**32 - 1)).astype(np.int64))
 
 
@@ -100,6 +100,6 @@ def rank(
         Indices into the gallery from best to worst, and their scores.
     """
     queries, gallery = queries.astype(np.float32), gallery.astype(np.float32)
-    by_id = places(item_ids)
+    by_id = positions(item_ids)
     found = np.sort(keys(scores(queries, gallery), np.broadcast_to(by_id, (len(queries), len(gallery)))), axis=1)
-    return np.argsort(by_id)[places_of(found)], scores_of(found)
+    return np.argsort(by_id)[positions_of(found)], scores_of(found)

@@ -1,13 +1,11 @@
 """The gallery of an evaluation: labels of all items in memory, vectors block by block, whatever their number."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float
 from numpy import ndarray
@@ -15,24 +13,22 @@ from numpy import ndarray
 from s2m_ray.errors import StoreError
 from s2m_ray.files.place import Place, is_local
 from s2m_ray.files.tables import AT_ONCE, each
-from s2m_ray.stores.store import Store, find_parts, matrix, require_columns, require_distinct, space_of
+from s2m_ray.manifest.schema import SCHEMA
+from s2m_ray.stores.store import (
+    Items,
+    Store,
+    find_parts,
+    labelled_rows,
+    matrix,
+    require_columns,
+    require_distinct,
+    space_of,
+)
 
 # Rows of a block. Blocks begin at multiples of it, whatever part of the gallery is read: heads round otherwise in
 # batches of other sizes, and a joint vector must not depend on who reads how much.
 BLOCK = 8192
-COLUMNS = (
-    "item_id",
-    "uri",
-    "corpus",
-    "split",
-    "emotion",
-    "valence",
-    "arousal",
-    "speaker",
-    "text",
-    "start_s",
-    "end_s",
-)
+COLUMNS = tuple(name for name in SCHEMA.names if name not in ("modality", "duration_s"))
 BUFFER_BYTES = 1 << 20  # a row group of gigabytes is read through it, not whole
 
 
@@ -47,8 +43,8 @@ class Vectors(Protocol):
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """Items that are searched."""
+class Gallery(Items):
+    """A store whose vectors stay on disk: labels in memory, vectors block by block."""
 
     path: Place
     items: pa.Table  # without vectors
@@ -57,15 +53,42 @@ class Gallery:
     space_id: str
     encoder: str
 
-    def column(self, name: str) -> list[Any]:
-        """A column as Python values; all None if the store has no such column."""
-        return self.items[name].to_pylist() if name in self.items.column_names else [None] * self.items.num_rows
-
     @classmethod
-    def of(cls, store: Store) -> "Gallery":
-        """A store that is in memory."""
+    def of(cls, store: Items) -> "Gallery":
+        """Return a store that is in memory as a gallery, and a gallery as it is."""
+        if isinstance(store, cls):
+            return store
+        assert isinstance(store, Store)
         vectors = InMemory(store.vectors)
         return cls(store.path, store.items, vectors, store.vectors.shape[1], store.space_id, store.encoder)
+
+
+def recut(pieces: Iterable[ndarray], first: int, last: int, rows: int, *, axis: int) -> Iterator[tuple[int, ndarray]]:
+    """Join or cut arrays to pieces of equal size, of which only the last may be smaller.
+
+    Args:
+        pieces: Arrays that together hold the rows from ``first`` to before ``last``, in order.
+        first: Number of the first row.
+        last: Number after the last row.
+        rows: Rows of a piece that is returned.
+        axis: Axis of the rows.
+
+    Yields:
+        The number of the first row of a piece, and the piece.
+
+    >>> [(row, piece.tolist()) for row, piece in recut([np.arange(3), np.arange(3, 5)], 10, 15, 2, axis=0)]
+    [(10, [0, 1]), (12, [2, 3]), (14, [4])]
+    """
+    waiting: list[ndarray] = []
+    for piece in pieces:
+        waiting.append(piece)
+        while (have := sum(part.shape[axis] for part in waiting)) >= min(rows, last - first) > 0:
+            joined = np.concatenate(waiting, axis=axis) if len(waiting) > 1 else waiting[0]
+            take = min(rows, have)
+            taken, left = np.split(joined, [take], axis=axis)
+            yield first, taken
+            waiting = [left] if take < have else []
+            first += take
 
 
 class InMemory:
@@ -105,17 +128,15 @@ class Stored:
             StoreError: an embedding is ragged or not finite, or a file cannot be read.
         """
         start, stop = first // BLOCK * BLOCK, min(-(-last // BLOCK) * BLOCK, self.rows)
-        waiting: list[ndarray] = []
+        yield from recut(self._same_length(start, stop), start, stop, BLOCK, axis=0)
+
+    def _same_length(self, start: int, stop: int) -> Iterator[Float[ndarray, "rows dim"]]:
+        lengths = set()
         for piece in self._pieces(start, stop):
-            waiting.append(piece)
-            while (have := sum(map(len, waiting))) >= min(BLOCK, stop - start) > 0:
-                if len({one.shape[1] for one in waiting}) > 1:
-                    raise StoreError(f"{self._path}: embeddings of several lengths, expected one length for all")
-                joined = np.concatenate(waiting)
-                take = min(BLOCK, have)
-                yield start, joined[:take]
-                waiting = [joined[take:]] if take < have else []
-                start += take
+            lengths.add(piece.shape[1])
+            if len(lengths) > 1:
+                raise StoreError(f"{self._path}: embeddings of several lengths, expected one length for all")
+            yield piece if piece.flags.writeable else piece.copy()  # torch warns of the read-only memory of Arrow
 
     def _pieces(self, start: int, stop: int) -> Iterator[Float[ndarray, "rows dim"]]:
         """The rows from ``start`` to before ``stop`` in pieces of at most a block."""
@@ -151,13 +172,7 @@ def read_gallery(path: Place, split: str) -> Gallery:
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise StoreError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     require_distinct(items, path)
-    chosen = _labelled(items, split)
-    if not chosen.any():
-        splits = items["split"].to_pylist() if "split" in items.column_names else [None] * len(items)
-        raise StoreError(
-            f"{path}: no labelled item in split '{split}', found {dict(Counter(map(str, splits)))}; was the manifest "
-            "made with splits and emotions?"
-        )
+    chosen = labelled_rows(items, split, path)
     groups, row = [], 0
     for part, (_, sizes) in zip(parts, read, strict=True):
         for number, size in enumerate(sizes):
@@ -175,13 +190,6 @@ def _labels(part: Place) -> tuple[pa.Table, list[int]]:
         require_columns(names, part)
         table = file.read([name for name in COLUMNS if name in names])
         return table, [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-
-
-def _labelled(items: pa.Table, split: str) -> Bool[ndarray, " rows"]:
-    if not {"split", "emotion"} <= set(items.column_names):
-        return np.zeros(items.num_rows, dtype=bool)
-    is_split = pc.equal(items["split"].cast(pa.string()), split).fill_null(False)
-    return np.asarray(pc.and_(is_split, pc.is_valid(items["emotion"])).to_numpy(), dtype=bool)
 
 
 def _read(group: _Group) -> Iterator[Float[ndarray, "rows dim"]]:

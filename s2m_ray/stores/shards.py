@@ -19,10 +19,12 @@ from s2m_ray.files.rejects import Reject, read_rejects, rejects_path, write_reje
 from s2m_ray.files.tables import each, read_row_group, read_table, write_table
 from s2m_ray.files.whole import stamp, write_json
 from s2m_ray.manifest.schema import SCHEMA
-from s2m_ray.stores.store import HEADER
+from s2m_ray.stores.store import STORE_HEADER
 
-ROWS = "manifest.parquet"
-COLUMNS = pa.schema([*SCHEMA, ("stamp", pa.string()), ("decoder", pa.string())])  # of a part, beside the embedding
+MANIFEST_COPY = "manifest.parquet"
+PART_COLUMNS = pa.schema(
+    [*SCHEMA, ("stamp", pa.string()), ("decoder", pa.string())]
+)  # of a part, beside the embedding
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,12 @@ def begun_path(store: Place, number: int) -> Place:
 
 def write_rows(store: Place, manifest: pa.Table, shard_items: int) -> None:
     """Write the store's own copy of the manifest, from which workers read their shards."""
-    write_table(manifest, store / ROWS, row_group_size=shard_items)
+    write_table(manifest, store / MANIFEST_COPY, row_group_size=shard_items)
 
 
 def read_rows(store: Place, number: int) -> list[dict[str, Any]]:
     """The manifest rows of a shard."""
-    rows: list[dict[str, Any]] = read_row_group(store / ROWS, number).to_pylist()
+    rows: list[dict[str, Any]] = read_row_group(store / MANIFEST_COPY, number).to_pylist()
     return rows
 
 
@@ -120,9 +122,11 @@ def current(uri: str, before: str | None) -> bool:
 def _write_stored(path: Place, stored: Sequence[Stored], dim: int) -> None:
     flat = np.concatenate([item.vector for item in stored]) if stored else np.empty(0, np.float32)
     embedding = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), dim)
-    table = pa.Table.from_pylist([dict(item.row) for item in stored], COLUMNS).append_column("embedding", embedding)
+    table = pa.Table.from_pylist([dict(item.row) for item in stored], PART_COLUMNS).append_column(
+        "embedding", embedding
+    )
     # a dictionary of vectors makes the file half as large again and takes five times as long to write (measured)
-    write_table(table, path, use_dictionary=COLUMNS.names)
+    write_table(table, path, use_dictionary=PART_COLUMNS.names)
 
 
 def _decoders(part: Place) -> pa.Table:
@@ -158,5 +162,5 @@ def seal(store: Place, *, shards: int, items: int, header: dict[str, Any]) -> di
     for stale in store.glob(".*.parquet"):
         stale.unlink(missing_ok=True)
     clear(store)
-    write_json(store / HEADER, complete)
+    write_json(store / STORE_HEADER, complete)
     return complete

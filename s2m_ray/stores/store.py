@@ -28,7 +28,7 @@ from s2m_ray.files.place import Place
 from s2m_ray.files.tables import each, read_table
 from s2m_ray.files.whole import read_json
 
-HEADER = "store.json"
+STORE_HEADER = "store.json"
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,36 @@ class Part:
     dim: int
 
 
+class Items:
+    """Items that have a vector each, all in one space: what a store and a gallery have in common."""
+
+    path: Place
+    items: pa.Table
+    space_id: str
+    encoder: str
+
+    def column(self, name: str) -> list[Any]:
+        """Return a column as Python values, which are all None if the items have no column of this name."""
+        return self.items[name].to_pylist() if name in self.items.column_names else [None] * self.items.num_rows
+
+
 @dataclass(frozen=True)
-class Store:
-    """Vectors and the manifest's columns, row by row."""
+class Store(Items):
+    """A store that is in memory: vectors and the manifest's columns, row by row.
+
+    >>> from pathlib import Path
+    >>> store = Store(
+    ...     Path("toy"),
+    ...     pa.table({"item_id": ["a", "b"], "split": ["train", "test"], "emotion": ["angry", "sad"]}),
+    ...     np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32),
+    ...     space_id="toy-space",
+    ...     encoder="toy",
+    ... )
+    >>> store.labelled("test").column("item_id")
+    ['b']
+    >>> store.column("speaker")
+    [None, None]
+    """
 
     path: Place
     items: pa.Table  # the manifest's columns, those that are there
@@ -50,10 +77,6 @@ class Store:
     space_id: str
     encoder: str
     parts: tuple[Part, ...] = ()  # of speech with its words: audio, text
-
-    def column(self, name: str) -> list[Any]:
-        """A column as Python values; all None if the store has no such column."""
-        return self.items[name].to_pylist() if name in self.items.column_names else [None] * len(self.vectors)
 
     def take(self, mask: Sequence[bool] | Bool[ndarray, " items"]) -> "Store":
         """The rows where ``mask`` holds."""
@@ -67,14 +90,33 @@ class Store:
         Raises:
             StoreError: there is none.
         """
-        splits, emotions = self.column("split"), self.column("emotion")
-        found = self.take([s == split and e is not None for s, e in zip(splits, emotions, strict=True)])
-        if len(found.vectors) == 0:
-            raise StoreError(
-                f"{self.path}: no labelled item in split '{split}', found "
-                f"{dict(Counter(map(str, splits)))}; was the manifest made with splits and emotions?"
-            )
-        return found
+        chosen = labelled_rows(self.items, split, self.path)
+        return self.take(chosen)
+
+
+def labelled_rows(items: pa.Table, split: str, path: Place) -> Bool[ndarray, " items"]:
+    """Tell which rows belong to a split and have an emotion.
+
+    Args:
+        items: Rows with or without the columns ``split`` and ``emotion``.
+        split: Such as ``test``.
+        path: Where the rows come from, for the message.
+
+    Raises:
+        StoreError: No row does.
+    """
+    chosen = np.zeros(items.num_rows, dtype=bool)
+    splits = items["split"].cast(pa.string()) if "split" in items.column_names else pa.chunked_array([], pa.string())
+    if len(splits) and "emotion" in items.column_names:
+        both = pc.and_(pc.equal(splits, split).fill_null(False), pc.is_valid(items["emotion"]))
+        chosen = np.asarray(both.to_numpy(), dtype=bool)
+    if not chosen.any():
+        counts = dict(Counter(map(str, splits.to_pylist() or [None] * items.num_rows)))
+        raise StoreError(
+            f"{path}: no labelled item in split '{split}', found {counts}; was the manifest made with splits and "
+            "emotions?"
+        )
+    return chosen
 
 
 def read_store(path: Place) -> Store:
@@ -107,10 +149,10 @@ def find_parts(path: Place) -> tuple[dict[str, Any], list[Place]]:
     header: dict[str, Any] = {}
     parts: list[Place] = [path]
     if path.is_dir():
-        if (path / JOB).exists() and not (path / HEADER).exists():
+        if (path / JOB).exists() and not (path / STORE_HEADER).exists():
             raise StoreError(f"{path}: unfinished; run the same `s2m embed` again to complete it")
-        if (path / HEADER).exists():
-            header = read_json(path / HEADER, StoreError)
+        if (path / STORE_HEADER).exists():
+            header = read_json(path / STORE_HEADER, StoreError)
         named = path.glob("part-*.parquet" if header else "*.parquet")
         # .x: an unfinished write, or macOS's
         parts = sorted((part for part in named if not part.name.startswith(".")), key=lambda part: part.name)
@@ -118,7 +160,7 @@ def find_parts(path: Place) -> tuple[dict[str, Any], list[Place]]:
         raise StoreError(f"{path}: holds no Parquet file, expected an embedding store")
     if header and len(parts) != header.get("shards"):
         raise StoreError(
-            f"{path}: {len(parts)} shards, but {HEADER} names {header.get('shards')}; run the same `s2m embed` again"
+            f"{path}: {len(parts)} shards, but {STORE_HEADER} names {header.get('shards')}; run the same `s2m embed` again"
         )
     return header, parts
 

@@ -27,7 +27,7 @@ from s2m_ray.joint.heads import JointModel
 from s2m_ray.joint.projection import project
 from s2m_ray.joint.training.fit import fit
 from s2m_ray.joint.training.inputs import split_stores, word_names
-from s2m_ray.search.order import places
+from s2m_ray.search.order import positions
 from s2m_ray.stores.gallery import Gallery
 from s2m_ray.stores.speech import read_speech
 from s2m_ray.stores.store import Store, read_store
@@ -82,7 +82,7 @@ class Scorer:
             joint,
             self._qrels.targets,
             self._qrels.codes,
-            places(self._gallery.items["item_id"]),
+            positions(self._gallery.items["item_id"]),
         )
         nothing = np.zeros(0, dtype=np.int64)
         found = score(

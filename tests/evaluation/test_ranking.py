@@ -12,7 +12,7 @@ from ir_measures import AP, RR, P, R, Rprec, nDCG
 
 from s2m_ray.evaluation import metrics
 from s2m_ray.evaluation.ranking import Part, Ranks, Search, count_tied, rank_first, rank_fully
-from s2m_ray.search.order import places_of, rank, scores_of
+from s2m_ray.search.order import positions_of, rank, scores_of
 from s2m_ray.stores.gallery import InMemory
 
 K = 5
@@ -99,9 +99,9 @@ def test_any_chunks_and_parts_give_the_ranks_of_the_whole(
     for seed in range(seeds):
         order, scores = whole(task, seed)
         top = min(kept, items)
-        assert (places_of(found.top[seed, :, :top]) == task.places[order[:, :top]]).all()
+        assert (positions_of(found.top[seed, :, :top]) == task.places[order[:, :top]]).all()
         assert (scores_of(found.top[seed, :, :top]) == scores[:, :top]).all()
-        assert (places_of(found.top[seed, :, top:]) == -1).all()
+        assert (positions_of(found.top[seed, :, top:]) == -1).all()
         hits = task.codes[order] == task.targets[:, None]
         assert (found.first_relevant[seed] == np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)).all()
         for query in range(queries):
@@ -131,7 +131,7 @@ def test_chunks_parts_and_threads_change_no_bit(query_chunk: int, chunk: int, cu
 def test_a_collapsed_space_is_ranked_by_id() -> None:
     task = search(0, queries=4, items=5000, dim=8, distinct=1)
     found = rank_first(Several(task, [0, 1700]), 6, np.arange(0))
-    assert (places_of(found.top) == np.arange(6)).all()
+    assert (positions_of(found.top) == np.arange(6)).all()
     first = [task.places[task.codes == target].min() + 1 for target in task.targets]
     assert found.first_relevant[0].tolist() == first
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from s2m_ray.errors import EvaluationError
 from s2m_ray.search.candidates import best, fetcher, near
-from s2m_ray.search.order import NOTHING, keys, places_of, rank, score, scores, scores_of, tolerance
+from s2m_ray.search.order import NOTHING, keys, positions_of, rank, score, scores, scores_of, tolerance
 
 SMALL = st.integers(-2, 2)  # inner products are exact, and often equal
 
@@ -98,14 +98,14 @@ def test_keys_order_by_score_and_then_by_place(values: np.ndarray, order: list[i
     found = keys(values, places)
     assert np.argsort(found).tolist() == sorted(range(6), key=lambda i: (-values[i], places[i]))
     assert (scores_of(found) == values).all()
-    assert (places_of(found) == places).all()
+    assert (positions_of(found) == places).all()
 
 
 def test_the_key_of_nothing_is_behind_all() -> None:
     last = keys(np.array([-np.inf], np.float32), np.array([2**31 - 1]))
     assert last[0] < NOTHING
     assert scores_of(np.array([NOTHING])) == -np.inf
-    assert places_of(np.array([NOTHING])) == -1
+    assert positions_of(np.array([NOTHING])) == -1
 
 
 @pytest.mark.parametrize("repeat", [1, 4, 40, 200])  # from no tie to nothing but ties
@@ -165,7 +165,7 @@ def test_where_even_many_candidates_do_not_tell_every_score_is_computed(monkeypa
     sloppy = Sloppy(1)
     places = np.random.default_rng(0).permutation(400)
     found = best(q, g, places, 5, fetch=sloppy)
-    assert places_of(found).tolist() == [[0, 1, 2, 3, 4]] * 3
+    assert positions_of(found).tolist() == [[0, 1, 2, 3, 4]] * 3
     assert sloppy.asked == [(3, 13)]
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s2m_ray.stores.shards import Stored, seal, write_shard
-from s2m_ray.stores.store import HEADER, Store
+from s2m_ray.stores.store import STORE_HEADER, Store
 
 EMOTIONS = ("angry", "happy", "sad")  # tags of speech and of music: each maps to itself
 Rows = list[dict[str, Any]]
@@ -77,7 +77,7 @@ def write_sealed(folder: Path, content: Store) -> Path:
     stored = [Stored(row, vector) for row, vector in zip(content.items.to_pylist(), content.vectors, strict=True)]
     write_shard(folder, 0, stored, [], dim=dim)
     seal(folder, shards=1, items=len(content.vectors), header=header)
-    assert (folder / HEADER).exists()
+    assert (folder / STORE_HEADER).exists()
     return folder
 
 
