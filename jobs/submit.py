@@ -1,4 +1,4 @@
-"""A command of this machine as a job of a cluster."""
+"""Run a command of this machine as a job of a cluster."""
 
 import json
 import os
@@ -6,9 +6,8 @@ import secrets
 import shlex
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,46 +16,33 @@ from jobs.remote.driver import VARIABLE
 from jobs.remote.head import own_head
 from s2m_ray.errors import ConfigError, Interrupted
 from s2m_ray.files.claims import versions
-from s2m_ray.files.place import Place, address_of, is_local
+from s2m_ray.files.place import address_of
 from s2m_ray.operations.archive import write_package
 from s2m_ray.operations.mounts import require_shared, require_there
+from s2m_ray.operations.request import Request, moved
 from s2m_ray.operations.secrets import MARK, chosen, refuse_secrets
 
 STOP_S = 30  # between the signal and the end; embedding drains in 25 s
-SUBMIT_S = 20.0  # and a second more for each MiB: 8 Mbit/s
+SUBMIT_S = 20.0  # plus a second for each MiB of the package: a line of 8 Mbit/s
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to run: the words of the command, and the places and files that they name."""
-
-    words: tuple[str, ...]
-    inputs: tuple[Place, ...] = ()
-    outputs: tuple[Place, ...] = ()
-    settings: tuple[Path, ...] = ()  # TOML files, which go along
-    env: tuple[str, ...] = ()  # names of variables that go along
-    shared: tuple[Path, ...] = field(default_factory=lambda: shared_roots(os.environ.get("S2M_SHARED", "")))
-    ask: bool = False  # every node for the places, even if all nodes have one address
-
-
-def shared_roots(text: str) -> tuple[Path, ...]:
-    """Folders of a list such as ``/nfs:/scratch``."""
-    return tuple(Path(part).absolute() for part in text.split(os.pathsep) if part)
-
-
 def run(request: Request, address: str, *, out: Say, say: Say, wait: bool = True) -> tuple[str, int]:
-    """Submit a command and follow it to its end: the job's id, and the exit code that the command ended with.
+    """Submit a command and follow it to its end.
 
     Args:
-        address: Of a job server, ``auto``, or ``local`` for a cluster that lives as long as the call.
+        request: The command.
+        address: URL of a job server, ``auto``, or ``local`` for a cluster that lives as long as the call.
         out: Takes what the command writes to stdout.
-        say: Takes all else.
-        wait: Without it the code is 0, and the job goes on.
+        say: Takes everything else that it says.
+        wait: Whether to follow the job. Otherwise the exit code is 0, and the job goes on.
+
+    Returns:
+        The id of the job, and the exit code of the command.
 
     Raises:
-        ConfigError: the cluster cannot be reached, or a path cannot be seen from it, or a secret would travel.
-        Interrupted: the cluster was lost, or this process was told to stop.
+        ConfigError: The cluster cannot be reached or cannot see a path, or a secret would travel.
+        Interrupted: The cluster was lost, or this process was told to stop.
     """
     env = chosen(request.env, os.environ)
     for word in request.words:
@@ -67,7 +53,7 @@ def run(request: Request, address: str, *, out: Say, say: Say, wait: bool = True
     if address != "local":
         return _run(request, Cluster(address), env, out, say, wait=wait, own=False)
     if not wait:
-        raise ConfigError("--no-wait: a cluster of --address local ends with this command")
+        raise ConfigError("--no-wait: the cluster of --address local ends with this command; leave --no-wait out")
     with own_head() as url:
         say(f"{url}: a cluster of this command's own")
         return _run(request, Cluster(url), env, out, say, wait=True, own=True)
@@ -78,7 +64,7 @@ def _run(
 ) -> tuple[str, int]:
     for warning in cluster.warnings:
         say(f"warning: {warning}")
-    hosts = set() if own else set(cluster.nodes())  # nothing: the server did not tell
+    hosts = set() if own else set(cluster.nodes())  # empty if the server does not tell
     if not own and not (hosts and hosts <= own_addresses()):
         require_shared((*request.inputs, *request.outputs), request.shared, cluster.url)
     job_id = _submit(request, cluster, env)
@@ -96,10 +82,10 @@ def _run(
 
 
 def follow(cluster: Cluster, job_id: str, *, out: Say, say: Say) -> int:
-    """Show a job's log until its end; the exit code of its command.
+    """Show a job's log until its end, and return the exit code of its command.
 
     Raises:
-        Interrupted: the cluster was lost.
+        Interrupted: The cluster was lost.
     """
     for line in cluster.follow(job_id):
         show(line, out=out, say=say)
@@ -109,12 +95,12 @@ def follow(cluster: Cluster, job_id: str, *, out: Say, say: Say) -> int:
         what = "was stopped" if job.status == "STOPPED" else " ".join((job.message or "ended").split())[:300]
         say(f"job {job_id} {what}; the same command again resumes")
     if code == 127:
-        say("the cluster's head has no `python` on its path")
+        say("the cluster's head has no `python` on its PATH; add it to the PATH of `ray start`")
     return code
 
 
 def show(line: str, *, out: Say, say: Say) -> None:
-    """One line of a job's log, to where the command wrote it."""
+    """Show one line of a job's log on the stream to which the command wrote it."""
     if line.startswith(MARK):
         out(line[1:].rstrip("\n"))
     elif not is_chatter(line):
@@ -122,17 +108,11 @@ def show(line: str, *, out: Say, say: Say) -> None:
 
 
 def _submit(request: Request, cluster: Cluster, env: dict[str, str]) -> str:
-    words = _moved(request.words, request)
+    words = moved(request.words, request)
     job_id = f"s2m-{words[0]}-{secrets.token_hex(4)}"
-    extra = {f".submitted/{number}-{path.name}": path for number, path in enumerate(request.settings)}
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "package.zip"
-        size = write_package(Path.cwd(), package, extra)
-        places = {
-            "inputs": [_travelling(p) for p in request.inputs],
-            "outputs": [_travelling(p) for p in request.outputs],
-            "ask": request.ask,
-        }
+        size = write_package(Path.cwd(), package, request.files)
         return cluster.submit(
             seconds=SUBMIT_S + size / 2**20,
             entrypoint=f"exec python -m s2m_ray {shlex.join(words)}",
@@ -140,36 +120,13 @@ def _submit(request: Request, cluster: Cluster, env: dict[str, str]) -> str:
             metadata={"command": shlex.join(words), "s2m": versions()["s2m-ray"]},
             runtime_env={
                 "working_dir": str(package),
-                "env_vars": env | {VARIABLE: json.dumps(places), "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)},
+                "env_vars": env | {VARIABLE: json.dumps(request.places), "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)},
             },
         )
 
 
-def _moved(words: Sequence[str], request: Request) -> list[str]:
-    """The words with paths that mean the same in the job's working directory, which is another one."""
-    moved = {str(path): f".submitted/{number}-{path.name}" for number, path in enumerate(request.settings)}
-    for place in (*request.inputs, *request.outputs):
-        if is_local(place):
-            moved[str(place)] = str(place.absolute())
-
-    def move(word: str) -> str:
-        option, equals, value = word.partition("=")
-        if option.startswith("--") and equals:
-            return f"{option}={moved.get(value, value)}"
-        return moved.get(word, word)
-
-    return [words[0], *map(move, words[1:])]
-
-
-def _travelling(place: Place) -> str:
-    return address_of(place.absolute())
-
-
-# this machine has no access, the cluster may
-
-
 def own_addresses() -> set[str]:
-    """Addresses of this machine."""
+    """Return the addresses of this machine."""
     import ray.util
 
     found = {"127.0.0.1", "::1", ray.util.get_node_ip_address()}
@@ -179,7 +136,7 @@ def own_addresses() -> set[str]:
 
 
 def describe(job: Any) -> dict[str, Any]:
-    """A job as plain values, for lists."""
+    """Return a job as plain values, for lists."""
     return {
         "job": job.submission_id,
         "status": str(job.status.value if hasattr(job.status, "value") else job.status),

@@ -52,7 +52,8 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Run a command as a job of a Ray cluster: upload the working tree, follow the log, end with its exit code."""
-    from jobs.submit import Request, run, shared_roots
+    from jobs.submit import run
+    from s2m_ray.operations.request import Request, shared_roots
 
     words = [*command, *(["--json"] if as_json and wait else [])]
     roots = (*shared_roots(os.environ.get("S2M_SHARED", "")), *(path.absolute() for path in shared or ()))

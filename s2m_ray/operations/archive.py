@@ -1,4 +1,9 @@
-"""The working tree as one archive that a cluster can run: code and settings go along, data and secrets stay."""
+"""Pack the working tree into one archive that a cluster can run. Code and settings travel, data and secrets stay.
+
+Ray's own packaging of a ``working_dir`` uploads and caches this archive, but does not choose its files. Its
+``excludes`` follow ``.gitignore``, yet they can neither keep back a secret that git has, nor add the installed code
+and the settings files, nor name the largest files when the package is too large.
+"""
 
 import os
 import subprocess
@@ -12,9 +17,9 @@ from s2m_ray.errors import ConfigError
 from s2m_ray.files.whole import replacing
 
 LIMIT_BYTES = 95 * 2**20  # Ray's job server refuses a request above 100 MiB
-CODE = ("jobs", "s2m_ray")  # beside each other, here and in the archive
-TEMPLATES = (".html", ".svg", ".toml")  # what else the code consists of
-# Never part of a package, whatever git says of them: who can submit to a cluster can read its packages.
+CODE = ("jobs", "s2m_ray")  # two folders side by side, here and in the archive
+TEMPLATES = (".html", ".svg", ".toml")  # files that belong to the code beside its modules
+# These are never part of a package, even if git has them: whoever can submit to a cluster can read its packages.
 SECRETS = (
     ".env",
     ".env.*",
@@ -34,7 +39,7 @@ SECRETS = (
     "kubeconfig",
     "service-account*.json",
 )
-# What jobs read from shared storage, not from a copy
+# Jobs read these from shared storage, not from a copy.
 DATA = (
     "*.wav",
     "*.flac",
@@ -63,32 +68,37 @@ DATA = (
     "*.html",
 )
 FOLDERS = (".git", ".venv", "venv", "__pycache__", "node_modules", "*.egg-info", ".aws", ".ssh", ".ray", ".?*_cache")
-EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry, so that equal trees give equal archives, which are uploaded once
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the date of every entry, so that equal trees give equal archives, uploaded once
 
 
 def working_tree(root: Path) -> list[Path]:
-    """Files of a folder that belong in a package, relative to it, in order.
+    """Return the files of a folder that belong in a package, relative to the folder and in order.
 
-    In a git repository those that git has or would add, else all; without data, secrets, caches, and links that lead
-    out of the folder.
+    In a git repository these are the files that git has or would add, elsewhere all files. Data, secrets, caches, and
+    links that lead out of the folder are left out.
     """
     return sorted(path for path in _listed(root) if _belongs(root, path))
 
 
 def write_package(root: Path, target: Path, extra: Mapping[str, Path] | None = None) -> int:
-    """Archive of a working tree with the code of this s2m, unless the tree is where that comes from; its bytes.
+    """Write the archive of a working tree, together with the code of this s2m.
 
     Args:
+        root: The working tree.
+        target: The archive.
         extra: Further files, by their name in the archive.
 
+    Returns:
+        Size of the archive in bytes.
+
     Raises:
-        ConfigError: it is larger than a cluster takes.
+        ConfigError: The archive is larger than a cluster takes.
     """
     root = root.resolve()
     files = {str(path): root / path for path in working_tree(root)}
     code = Path(s2m_ray.__file__).resolve().parents[1]
     if code != root:
-        # a tree with modules of the same names must not hide those that this command runs with
+        # modules of the same names in the tree must not hide the ones that this command runs with
         files = {name: path for name, path in files.items() if name.partition("/")[0] not in CODE}
         files |= {str(path): code / path for path in _code(code)}
     files |= extra or {}
@@ -111,7 +121,7 @@ def _too_large(root: Path, size: int, files: Mapping[str, Path]) -> ConfigError:
     named = ", ".join(f"{name} ({files[name].stat().st_size / 2**20:.0f} MiB)" for name in largest)
     return ConfigError(
         f"{root}: the working tree is {size / 2**20:.0f} MiB, a cluster takes {LIMIT_BYTES / 2**20:.0f}; the largest "
-        f"files are {named}; put data on shared storage, or name them in .gitignore"
+        f"files are {named}. Move data to shared storage, or list these files in .gitignore"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a command line reads and writes: for a machine that is not this one."""
+"""Find the places that a command line reads and writes, for a machine that is not this one."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -16,15 +16,24 @@ from s2m_ray.files.place import Place, is_local, place
 from s2m_ray.operations.recipe import read_recipe
 
 COMMANDS: dict[str, type] = {"embed": EmbedConfig, "train": TrainConfig, "evaluate": EvalConfig}
-PLACES = ("manifest", "speech", "music", "speech_text", "out")  # words of a command that may be URIs
-WRITTEN = {"report": ("out",), "synth": ("directory",)}  # of all others `out`
+PLACES = ("manifest", "speech", "music", "speech_text", "out")  # arguments that may be URIs
+WRITTEN = {"report": ("out",), "synth": ("directory",)}  # all other commands write to `out`
 
 
 def places(command: str, given: Mapping[str, Any]) -> tuple[tuple[Place, ...], tuple[Place, ...], tuple[Path, ...]]:
-    """What a command reads and writes, and its TOML files, from the values of its command line.
+    """Return what a command reads, what it writes, and its TOML files.
+
+    >>> given = {"manifest": "/data/m.parquet", "out": Path("/data/store"), "config": None}
+    >>> inputs, outputs, files = places("manifest", given)
+    >>> [str(path) for path in inputs], [str(path) for path in outputs], files
+    (['/data/m.parquet'], ['/data/store'], ())
+
+    Args:
+        command: Name of the command.
+        given: Values of its arguments and options, by name.
 
     Raises:
-        ConfigError: a setting is wrong, or a file has a path that is not absolute.
+        ConfigError: A setting is wrong, or a settings file has a path that is not absolute.
     """
     if command == "pipeline":
         recipe = read_recipe(given["file"], out=given["out"], relative=False)
@@ -39,7 +48,7 @@ def places(command: str, given: Mapping[str, Any]) -> tuple[tuple[Place, ...], t
 
 
 def settled(words: Sequence[str], given: Mapping[str, Any]) -> list[str]:
-    """The words with an encoder's name that means the same in another working directory."""
+    """Return the words with an encoder's name that means the same in another working directory."""
     name = given.get("encoder")
     return [
         word.replace(name, located(name)) if name and word in (name, f"--encoder={name}") else word for word in words
@@ -56,9 +65,9 @@ def _of_words(given: Mapping[str, Any]) -> Iterator[tuple[str, Place]]:
 
 
 def _of_settings(cls: type, given: Mapping[str, Any]) -> Iterator[tuple[str, Place]]:
-    """Paths of ``--config`` and ``--set``, which cannot be made absolute on the way."""
+    """Yield the paths of ``--config`` and ``--set``. They must be absolute, as nobody can rewrite them on the way."""
     types = {f.name: str(f.type) for f in fields(cls)}
-    apart = ("seeds", "parity")  # options that are not written as the setting of their name is
+    apart = ("seeds", "parity")  # the command line writes these differently than a settings file
     options = {key: value for key, value in given.items() if key in types and key not in apart and value is not None}
     config: Any = load(cls, given["config"], given["settings"] or (), **options)
     for name, kind in types.items():
@@ -72,7 +81,7 @@ def _of_settings(cls: type, given: Mapping[str, Any]) -> Iterator[tuple[str, Pla
 
 
 def _encoder_files(config: Any) -> tuple[Place, ...]:
-    """Files and folders that an encoder's name names, such as ``hf:FOLDER``."""
+    """Return the files and folders in an encoder's name, such as ``hf:FOLDER``."""
     if not hasattr(config, "encoder"):
         return ()
     name = located(config.encoder)

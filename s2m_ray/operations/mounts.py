@@ -1,4 +1,4 @@
-"""Find out which folders a cluster shares."""
+"""Find out which folders a cluster can share with this machine."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from s2m_ray.errors import ConfigError, S2MError
 from s2m_ray.files.place import Place, is_local
 
-# Types of file systems that other machines can have mounted too
+# Types of file systems that other machines can mount too
 SHARED_TYPES = (
     "nfs",
     "nfs4",
@@ -34,10 +34,15 @@ SHARED_TYPES = (
 
 
 def require_shared(places: Iterable[Place], roots: Sequence[Path], cluster: str) -> None:
-    """Refuse what only this machine can see.
+    """Refuse a path that only this machine can see.
+
+    Args:
+        places: What a command reads and writes.
+        roots: Folders that all machines have under the same path.
+        cluster: Address of the cluster, for the message.
 
     Raises:
-        ConfigError: a local path is neither below a root nor on a file system that machines share.
+        ConfigError: A local path is neither below a root nor on a file system that machines share.
     """
     mounts = _mounts()
     for place in places:
@@ -56,10 +61,10 @@ def require_shared(places: Iterable[Place], roots: Sequence[Path], cluster: str)
 
 
 def require_there(inputs: Iterable[Place], roots: Sequence[Path]) -> None:
-    """Refuse an input that is not there, as far as this machine can tell: it need not have the cluster's storage.
+    """Refuse an input that is not there. An input on storage that this machine lacks is left for the job to check.
 
     Raises:
-        ConfigError: it is not there.
+        ConfigError: An input is not there.
     """
     for place in inputs:
         elsewhere = [root for root in roots if is_local(place) and place.absolute().is_relative_to(root)]
@@ -67,14 +72,18 @@ def require_there(inputs: Iterable[Place], roots: Sequence[Path]) -> None:
             continue  # the job looks
         try:
             if not place.exists():
-                raise ConfigError(f"{place}: no such file or folder")
+                raise ConfigError(f"{place}: no such file or folder; check the path")
         except S2MError as error:
             if isinstance(error, ConfigError):
                 raise
 
 
 def file_system(path: Path, mounts: Sequence[tuple[Path, str]]) -> str:
-    """Type of the file system that holds a path: that of the deepest mount above it."""
+    """Return the type of the file system that holds a path, which is the type of the deepest mount above it.
+
+    >>> file_system(Path("/nfs/a"), [(Path("/"), "ext4"), (Path("/nfs"), "nfs4")])
+    'nfs4'
+    """
     above = [(len(at.parts), number, kind) for number, (at, kind) in enumerate(mounts) if path.is_relative_to(at)]
     return max(above)[2] if above else "unknown"
 

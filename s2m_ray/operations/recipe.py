@@ -1,6 +1,6 @@
-"""The steps of a pipeline, from one TOML file: a table a step, and the steps that have one are done.
+"""Read the steps of a pipeline from one TOML file. Each step has a table there; a step without a table is not done.
 
-Every output lies below ``out`` under a fixed name, so that each step finds what the ones before it made.
+Every output lies below ``out`` under a fixed name, so that each step finds what the earlier steps made.
 """
 
 import tomllib
@@ -21,12 +21,13 @@ from s2m_ray.errors import ConfigError
 from s2m_ray.files.place import Place, is_place, place
 
 SIDES = ("speech", "music")
+TABLES = ("out", "manifest", "embed", "tune", "train", "evaluate", "report", "resources")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The steps that a file asks for, with the settings of each, in the order in which they are done."""
+    """The steps that a file asks for, in the order in which they are done, with the settings of each."""
 
     out: Path
     manifest: Mapping[str, ManifestConfig]
@@ -39,7 +40,7 @@ class Recipe:
 
     @property
     def inputs(self) -> tuple[Place, ...]:
-        """What must be there before the first step."""
+        """Files and folders that must be there before the first step."""
         made = {config.out for config in self.manifest.values()} | {config.out for config in self.embed.values()}
         made |= {self.train.out} if self.train else set()
         made |= {self.tune.out / BEST} if self.tune else set()
@@ -58,21 +59,29 @@ def read_recipe(
     address: str | None = None,
     relative: bool = True,
 ) -> Recipe:
-    """Steps and settings of a TOML file, checked as the commands check theirs.
+    """Read a pipeline's file, and check its settings as the commands check theirs.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "pipeline.toml"
+    ...     text = 'out = "/shared/run"\\n[embed.speech]\\nmanifest = "/shared/speech.parquet"'
+    ...     _ = file.write_text(text)
+    ...     recipe = read_recipe(file, workers=2)
+    >>> str(recipe.embed["speech"].out), recipe.embed["speech"].resources.workers, recipe.train
+    ('/shared/run/stores/speech', 2, None)
 
     Args:
-        out: Instead of the file's, as are the number of workers and the cluster's address.
+        file: TOML file.
+        out: Folder for all outputs, in place of the file's ``out``.
+        workers: Number of workers, in place of the file's.
+        address: Address of the cluster, in place of the file's.
         relative: Whether paths may be relative to the working directory.
 
     Raises:
-        ConfigError: unknown table or key, a wrong value, or a step without what it works on.
+        ConfigError: A table or key is unknown, a value is wrong, or a step has nothing to work on.
     """
     values = _read(file)
-    known = ("out", "manifest", "embed", "tune", "train", "evaluate", "report", "resources")
-    for key in values:
-        if key not in known:
-            hint = "; it is no step yet" if key == "pretrain" else ""
-            raise ConfigError(f"{file}: unknown table '{key}'{hint}; expected one of {', '.join(known)}")
+    _refuse_unknown(values, file)
     if out is None and not isinstance(values.get("out"), str):
         raise ConfigError(f"{file}: out: missing, expected the folder that all steps write to")
     if not relative:
@@ -80,48 +89,16 @@ def read_recipe(
     out = (out or Path(values["out"])).absolute()
     given = {key: value for key, value in (("workers", workers), ("address", address)) if value is not None}
     resources = from_values(ResourceConfig, {**values.get("resources", {}), **given}, f"{file}: resources")
-    manifests = {
-        side: _step(
-            ManifestConfig, table, f"{file}: manifest.{side}", resources, out / "manifests" / f"{side}.parquet"
-        )
-        for side, table in _sides(values, "manifest", file)
-    }
-    for side, config in manifests.items():
-        if config.corpus not in CORPORA:
-            raise ConfigError(
-                f"{file}: manifest.{side}: corpus={config.corpus}, expected a root and one of {', '.join(CORPORA)}"
-            )
-    embeds = {
-        side: _step(
-            EmbedConfig,
-            table,
-            f"{file}: embed.{side}",
-            resources,
-            out / "stores" / side,
-            manifest=manifests[side].out if side in manifests else None,
-        )
-        for side, table in _sides(values, "embed", file)
-    }
+    steps = _Steps(file, values, out, resources)
+    manifests = steps.manifests()
+    embeds = steps.embeds(manifests)
     stores = {side: config.out for side, config in embeds.items()}
-    tune = train = evaluate = None
-    if "tune" in values:
-        alone = replace(resources, workers=0)  # of a sweep they are those of one trial
-        tune = _step(TuneConfig, values["tune"], f"{file}: tune", alone, out / "tune", **stores)
-    if "train" in values:
-        train = _step(TrainConfig, values["train"], f"{file}: train", resources, out / "model", **stores)
-    if "evaluate" in values:
-        model = {"model": train.out if train else tune.out / BEST if tune else None}
-        evaluate = _step(
-            EvalConfig,
-            values["evaluate"],
-            f"{file}: evaluate",
-            resources,
-            out / "evaluations" / "model",
-            **stores,
-            **model,
-        )
+    tune = steps.tune(stores)
+    train = steps.read("train", TrainConfig, out / "model", **stores)
+    model = train.out if train else tune.out / BEST if tune else None
+    evaluate = steps.read("evaluate", EvalConfig, out / "evaluations" / "model", **stores, model=model)
     if "report" in values and not evaluate:
-        raise ConfigError(f"{file}: report: there is no [evaluate] that it could tell of")
+        raise ConfigError(f"{file}: report: there is no [evaluate] that it could tell of; add that table")
     return Recipe(
         out=out,
         manifest=manifests,
@@ -132,6 +109,53 @@ def read_recipe(
         report="report" in values,
         resources=resources,
     )
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The tables of a pipeline's file, read a step at a time."""
+
+    file: Path
+    values: Mapping[str, Any]
+    out: Path
+    resources: ResourceConfig
+
+    def manifests(self) -> dict[str, ManifestConfig]:
+        configs = {}
+        for side, table in _sides(self.values, "manifest", self.file):
+            where = f"{self.file}: manifest.{side}"
+            out = self.out / "manifests" / f"{side}.parquet"
+            configs[side] = _step(ManifestConfig, table, where, self.resources, out)
+            if configs[side].corpus not in CORPORA:
+                raise ConfigError(
+                    f"{where}: corpus={configs[side].corpus}, expected a root and one of {', '.join(CORPORA)}"
+                )
+        return configs
+
+    def embeds(self, manifests: Mapping[str, ManifestConfig]) -> dict[str, EmbedConfig]:
+        configs = {}
+        for side, table in _sides(self.values, "embed", self.file):
+            made = manifests[side].out if side in manifests else None
+            where, out = f"{self.file}: embed.{side}", self.out / "stores" / side
+            configs[side] = _step(EmbedConfig, table, where, self.resources, out, manifest=made)
+        return configs
+
+    def tune(self, stores: Mapping[str, Place]) -> TuneConfig | None:
+        alone = replace(self, resources=replace(self.resources, workers=0))  # of a sweep they are those of one trial
+        return alone.read("tune", TuneConfig, self.out / "tune", **stores)
+
+    def read(self, name: str, cls: type[T], out: Path, **defaults: Place | None) -> T | None:
+        """Return the settings of a step, or None if the file has no table for it."""
+        if name not in self.values:
+            return None
+        return _step(cls, self.values[name], f"{self.file}: {name}", self.resources, out, **defaults)
+
+
+def _refuse_unknown(values: Mapping[str, Any], file: Path) -> None:
+    for key in values:
+        if key not in TABLES:
+            hint = "; it is no step yet" if key == "pretrain" else ""
+            raise ConfigError(f"{file}: unknown table '{key}'{hint}; expected one of {', '.join(TABLES)}")
 
 
 def _refuse_relative(values: Mapping[str, Any], file: Path) -> None:
@@ -157,7 +181,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text())
     except FileNotFoundError:
-        raise ConfigError(f"{file}: no such pipeline file") from None
+        raise ConfigError(f"{file}: no such pipeline file; check the path") from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
 
@@ -171,7 +195,7 @@ def _sides(values: Mapping[str, Any], step: str, file: Path) -> list[tuple[str, 
 
 
 def _step(cls: type[T], table: Any, where: str, resources: ResourceConfig, out: Path, **defaults: Place | None) -> T:
-    """Config of one step: the pipeline's own paths, above them what its table says; resources are the pipeline's."""
+    """Return the settings of one step. Its table overrides the pipeline's own paths, but not its resources."""
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where}: expected a table")
     for key in ("out", "resources"):
@@ -183,7 +207,7 @@ def _step(cls: type[T], table: Any, where: str, resources: ResourceConfig, out: 
 
 
 def _absolute(cls: type, key: str, value: Any) -> Any:
-    """A path relative to where the pipeline was started would be another one on a worker."""
+    """Make a path absolute. Relative to a worker's folder it would name another file."""
     types = {f.name: str(f.type) for f in fields(cls)}
     is_path = isinstance(value, str) and any(name in types.get(key, "") for name in ("Path", "Place"))
     if not is_path:

@@ -1,4 +1,4 @@
-"""What of an environment may travel, and what must not be read in a log."""
+"""Choose the environment variables that may travel, and hide secrets in a log."""
 
 import os
 import re
@@ -9,24 +9,27 @@ from urllib.parse import parse_qsl
 from s2m_ray.errors import ConfigError
 from s2m_ray.files.addresses import S3_OPTIONS, masked
 
-# Of a variable's name; its value is a secret
+# A variable with one of these in its name has a secret as its value.
 SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL|AUTH|COOKIE|SESSION_ID|PRIVATE|SIGNATURE", re.IGNORECASE)
-# What changes where a job finds things, and is no secret. All else stays on this machine.
+# These variables tell a job where it finds things, and are no secrets. All others stay on this machine.
 ALLOWED = re.compile(
     r"AWS_REGION|AWS_DEFAULT_REGION|AWS_ENDPOINT_URL(_S3)?|AWS_EC2_METADATA_DISABLED|GOOGLE_CLOUD_PROJECT|HF_HOME"
     r"|HF_HUB_OFFLINE|HF_ENDPOINT|TRANSFORMERS_OFFLINE|TORCH_HOME|OMP_NUM_THREADS|OMP_WAIT_POLICY|NCCL_[A-Z0-9_]+"
     r"|CUBLAS_WORKSPACE_CONFIG|PYTORCH_CUDA_ALLOC_CONF|TZ|LANG|LC_ALL"
 )
-MARK = "\x1e"  # before a line of a job's log that the command wrote to stdout; "record separator"
+MARK = "\x1e"  # "record separator": begins each line of a job's log that the command wrote to stdout
 URI = re.compile(r"[\w+.-]+://(?P<user>[^/@\s]*@|[^/@:\s]+:[^@\s]+@)?")  # keys may have slashes that are not escaped
-SHORTEST = 6  # shorter values would hide ordinary words of a log
+SHORTEST = 6  # a shorter value would hide ordinary words of a log
 
 
 def chosen(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """The named variables. They stand in the job's metadata, which everybody with access to the cluster can read.
+    """Return the named variables, which then stand in the job's metadata, where everybody on the cluster reads them.
+
+    >>> chosen(["AWS_REGION"], {"AWS_REGION": "eu-central-1", "AWS_SECRET_ACCESS_KEY": "x"})
+    {'AWS_REGION': 'eu-central-1'}
 
     Raises:
-        ConfigError: a name is not on the list, is not set, or its value has a user and password.
+        ConfigError: A name is not on the list or not set, or its value has a user and a password.
     """
     found = {}
     for name in names:
@@ -37,17 +40,17 @@ def chosen(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, st
                 "belong to the nodes (a role, a Kubernetes secret), and other settings into the command"
             )
         if name not in environment:
-            raise ConfigError(f"--env {name}: not set here")
+            raise ConfigError(f"--env {name}: not set here; export it, or leave the option out")
         refuse_secrets(environment[name], f"--env {name}")
         found[name] = environment[name]
     return found
 
 
 def refuse_secrets(text: str, where: str) -> None:
-    """Refuse a URI with credentials, where others can read it.
+    """Refuse a URI with credentials where others can read it.
 
     Raises:
-        ConfigError: the URI has a user, or an option of its query that is no ordinary one.
+        ConfigError: The URI has a user, or its query has an unknown option, which might be a key.
     """
     found = URI.search(text)
     if not found:
@@ -64,7 +67,12 @@ def refuse_secrets(text: str, where: str) -> None:
 
 
 def hider(environment: Mapping[str, str]) -> Callable[[str], str]:
-    """Function that puts a secret variable's name in the place of its value, and takes credentials out of URIs."""
+    """Return a function that replaces the value of a secret variable by its name, and masks credentials in URIs.
+
+    >>> hide = hider({"HF_TOKEN": "hf_abcdef"})
+    >>> hide("downloading with hf_abcdef")
+    'downloading with <HF_TOKEN>'
+    """
     secrets = {
         value: name
         for name, value in environment.items()
@@ -85,25 +93,25 @@ def hider(environment: Mapping[str, str]) -> Callable[[str], str]:
 
 
 class Redacted:
-    """A text stream that says every line through ``hide`` first, with ``mark`` before it."""
+    """A text stream that passes every line through ``hide`` and puts ``mark`` before it."""
 
     def __init__(self, stream: TextIO, hide: Callable[[str], str], mark: str = "") -> None:
         self._stream, self._hide, self._mark = stream, hide, mark
         self._kept = ""
 
     def write(self, text: str) -> int:
-        """Write the lines that are whole; the rest waits."""
+        """Write the whole lines of the text, and keep the rest until its line ends."""
         *lines, self._kept = (self._kept + text).split("\n")
         for line in lines:
             self._stream.write(f"{self._mark}{self._hide(line)}\n")
         return len(text)
 
     def flush(self) -> None:
-        """Flush what is whole."""
+        """Flush the lines that are written."""
         self._stream.flush()
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write the rest as a line of its own."""
         if self._kept:
             self.write("\n")
         self._stream.flush()

@@ -14,8 +14,9 @@ from support.pocket import pocket_corpus
 from jobs.commands.cluster import submitted
 from jobs.remote import client, token
 from jobs.remote.client import Cluster
-from jobs.submit import Request, follow, run
+from jobs.submit import follow, run
 from s2m_ray.errors import ConfigError, Interrupted
+from s2m_ray.operations.request import Request
 
 TOKEN = "0123456789abcdef" * 4
 LOG = "2026 INFO -- Runtime env is setting up.\nRunning entrypoint for job x: exec\nembed ...\n\x1e{}\nlast words\n"

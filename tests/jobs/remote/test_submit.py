@@ -16,10 +16,10 @@ from support.pocket import pocket_corpus, write_recipe
 
 from jobs.commands.cluster import submitted
 from jobs.remote.client import api_url, exit_code
-from jobs.submit import Request, _moved
 from s2m_ray.errors import ConfigError
 from s2m_ray.files.place import place
 from s2m_ray.operations.mounts import file_system, require_shared
+from s2m_ray.operations.request import Request, moved
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -193,8 +193,8 @@ def test_words_travel_with_paths_that_mean_the_same_there(tmp_path, monkeypatch,
         ["embed", "speech.parquet", "--out=stores/speech", "--config", str(tmp_path / "a.toml"), "--set", "stall_s=9"]
     )
     assert files == (tmp_path / "a.toml",)
-    moved = _moved(words, Request(tuple(words), inputs, outputs, files))
-    assert moved == [
+    travelling = moved(words, Request(tuple(words), inputs, outputs, files))
+    assert travelling == [
         "embed",
         f"{corpus}/speech.parquet",
         f"--out={corpus}/stores/speech",
