@@ -3,19 +3,25 @@
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.toy_stores import whole, write_sealed
 
 from jobs import tune
 from jobs.sweeps import inbox
 from jobs.sweeps import packs as trials
-from s2m_ray.config.training import FitConfig, ModelConfig
+from s2m_ray.config.training import FitConfig, LossConfig, ModelConfig
 from s2m_ray.config.tuning import SweepConfig, TuneConfig
 from s2m_ray.errors import ConfigError
 from s2m_ray.joint.checkpoint import read_checkpoint
+from s2m_ray.joint.training.fit import fit
+from s2m_ray.joint.training.inputs import split_stores
+from s2m_ray.stores.store import read_store
 from s2m_ray.tuning import ledger
 from s2m_ray.tuning import packs as tuning_packs
 from s2m_ray.tuning.packs import run_pack
@@ -189,3 +195,43 @@ def test_another_winner_is_another_look_at_the_test_split(stores: Path, tmp_path
     touched = json.loads((out / "tune.json").read_text())["test"]["touched"]
     assert len(touched) == 2
     assert "2 times" in (out / "report.html").read_text()
+
+
+def write_own_label(folder: Path) -> Path:
+    """Stores whose happy items carry the user's own label, which has a place in the plane by its items' columns."""
+    for modality in ("speech", "music"):
+        content = whole(modality)
+        emotions = ["wistful" if emotion == "happy" else emotion for emotion in content.column("emotion")]
+        items = content.items.set_column(
+            content.items.schema.get_field_index("emotion"), "emotion", pa.array(emotions, pa.string())
+        )
+        for name, value in (("valence", 0.4), ("arousal", 0.2)):
+            of_items = [value if emotion == "wistful" else None for emotion in emotions]
+            items = items.append_column(name, pa.array(of_items, pa.float64()))
+        write_sealed(folder / modality, replace(content, items=items))
+    return folder
+
+
+@pytest.mark.parametrize("framework", ["triplet_soft", "triplet_sp_soft"])
+def test_a_sweep_takes_the_own_labels_that_a_training_takes(tmp_path: Path, framework: Any) -> None:
+    own = write_own_label(tmp_path / "stores")
+    cfg = config(own, tmp_path / "out", {"loss.emo_lambda": [0, 1]}, loss=LossConfig(framework=framework), seeds=(0,))
+    swept = tune.run(cfg)
+    assert [row.status for row in swept.rows] == ["done", "done"]
+    for row in swept.rows:  # the numbers are those of training alone, which has always taken these labels
+        train_speech, valid_speech, train_music, valid_music = split_stores(
+            cfg, read_store(cfg.speech), read_store(cfg.music)
+        )
+        alone = fit(
+            train_speech,
+            train_music,
+            valid_speech,
+            valid_music,
+            seeds=(0,),
+            model=cfg.model,
+            loss=row.configuration.train.loss,
+            optimisation=cfg.fit,
+        )
+        assert alone.label_map == {"angry": "angry", "sad": "sad", "wistful": "wistful"}
+        expected = [(line["epoch"], line["train_loss"], line["valid_loss"]) for line in alone.history]
+        assert list(row.entries[0].history) == expected
