@@ -1,155 +1,238 @@
-"""``fit``: plain torch, many seeds at once, early stopping on the valid split, resumable after each epoch."""
+"""Train the joint space in plain torch: many seeds in one batched model, epoch by epoch, resumable after each."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from s2m_ray.config.training import FREE, IN_HALVES, FitConfig, LossConfig, Modality, ModelConfig, ParityConfig
-from s2m_ray.emotions.items import own_points
-from s2m_ray.emotions.maps import max_map
+from s2m_ray.config.training import IN_HALVES
 from s2m_ray.emotions.plane import in_order
-from s2m_ray.emotions.words import Words, built_in
+from s2m_ray.emotions.words import Words
 from s2m_ray.errors import ConfigError, StoreError
 from s2m_ray.joint.checkpoint import Fit
 from s2m_ray.joint.heads import JointModel
-from s2m_ray.joint.training.epochs import Method, Running, Variant
-from s2m_ray.joint.training.inputs import word_names
+from s2m_ray.joint.training.epochs import Method, Running
+from s2m_ray.joint.training.inputs import TrainingData
 from s2m_ray.joint.training.side_by_side import Group
-from s2m_ray.joint.training.snapshot import Keeper, Snapshot
-from s2m_ray.joint.training.tensors import pairs
+from s2m_ray.joint.training.snapshot import Snapshot
+from s2m_ray.joint.training.tensors import Pairs, pairs
 from s2m_ray.stores.store import Store
-
-NO_PARITY = ParityConfig()
 
 
 def fit(
     speech: Store,
     music: Store,
-    valid_speech: Store,
-    valid_music: Store,
+    method: Method = Method(),  # noqa: B008 - frozen
+    seeds: Sequence[int] = (0,),
     *,
-    seeds: tuple[int, ...],
-    model: ModelConfig,
-    loss: LossConfig,
-    optimisation: FitConfig,
-    modality: Modality = "audio",
-    parity: ParityConfig = NO_PARITY,
     words: Words | None = None,
-    device: str = "cpu",
-    resume: Snapshot | None = None,
-    keeper: Keeper | None = None,
-    on_epoch: Callable[[int, list[dict[str, float]]], None] = lambda epoch, rows: None,
-    variants: Sequence[Variant] | None = None,
-    on_stop: Callable[[int, Fit], None] | None = None,
-    watch: Callable[[int, list[int], JointModel], None] | None = None,
 ) -> Fit:
-    """Train the joint space, all ``seeds`` in one batched model.
-
-    Each seed has its own draws, dropout, early stopping and best epoch; its numbers are those of training it alone,
-    and so they are with ``variants``, by which the same seed may come several times. A seed that stopped is no longer
-    computed. An epoch is as many batches as the speech items fill (at least one).
+    """Train the joint space on the train splits of two stores, and stop early by their valid splits.
 
     Args:
-        modality: Of the speech; late and masking fusion need a store of two halves (:mod:`s2m_ray.stores.speech`).
-        words: Of the structure preserving frameworks, a vector for each of :func:`word_names`; none: built-in ones.
-        device: ``cuda`` gives other numbers than ``cpu``: other dropout masks, and products rounded otherwise.
-        resume: Where an earlier call with the same arguments stood; the numbers are as if it had gone through.
-        keeper: Writes such snapshots.
-        on_epoch: Called after each epoch with its history rows, one for each seed that has not stopped.
-        variants: Loss and optimisation settings of each seed, which may differ in
-            :data:`~s2m_ray.config.training.FREE`; history rows then have a ``member``, the place among the seeds.
-        on_stop: Called with the place and the result of a seed as soon as it has stopped. A seed whose valid loss is
-            no longer finite then stops too, instead of ending them all.
-        watch: Called after each epoch with its number, the places that ran, and their model as it is.
+        speech: Labelled speech vectors; the column ``split`` names ``train`` and ``valid`` items.
+        music: Labelled music vectors, split in the same way.
+        method: Model, loss and optimisation; the defaults are those of `s2m train`.
+        seeds: Each seed is a model of its own. All of them are trained side by side.
+        words: Word vectors of the emotions, for a structure preserving framework. None stands for built-in vectors.
 
     Returns:
-        The heads of each seed at its best valid loss.
+        The heads of each seed at its best valid loss, and the losses on the way.
 
     Raises:
-        StoreError, ManifestError: the stores lack an emotion that the label map needs.
-        ConfigError: a seed's valid loss is no longer finite.
-    """
-    each = tuple(variants) if variants else ((loss, optimisation),) * len(seeds)
-    assert len(each) == len(seeds)
-    assert on_stop is None or variants, "who has stopped is told by the member"
-    assert all(_shape(one) == _shape((loss, optimisation)) for one in each)
-    method, cfg = Method(model, loss, optimisation, modality, parity, device, each), optimisation
-    music_tags = in_order(music.column("emotion"))
-    own = own_points(speech.items, valid_speech.items, music.items)
-    label_map = max_map([*speech.column("emotion"), *valid_speech.column("emotion")], music_tags, own)
-    if method.loss.has_tags and words is None:
-        words = built_in(word_names(speech, valid_speech, music), own)
-    names = words.names if words else ()
-    paired = partial(
-        pairs, label_map=label_map, music_tags=music_tags, words=names, label_coordinates=parity.label_coordinates
-    )
-    data = paired(speech, music).to(device)
-    known_music = valid_music.take(np.isin(valid_music.column("emotion"), music_tags))
-    valid = paired(valid_speech, known_music).to(device)
-    group = Group(
-        _model(speech, music, seeds, method, words).to(device),
-        [settings for _, settings in each],
-        cumulative=parity.cumulative_patience,
-    )
-    history: list[dict[str, float]] = []
-    if resume:
-        group.restore(resume)
-        history = list(resume.history)
+        StoreError: A split has no labelled item, or the music lacks an emotion that speech maps to.
+        ManifestError: An emotion has no place in the valence-arousal plane.
+        ConfigError: The valid loss is no longer finite.
 
-    def result(places: Sequence[int]) -> Fit:
-        own = [row for row in history if len(places) == len(seeds) or row["member"] in places]
-        best = group.best_epoch
+    Example:
+        Two emotions, whose vectors point in two directions:
+
+        >>> from pathlib import Path
+        >>> import pyarrow as pa
+        >>> from s2m_ray.config.training import FitConfig, ModelConfig
+        >>> emotions, splits = ["happy", "sad"] * 16, ["train"] * 16 + ["valid"] * 16
+        >>> ids = [f"item {number}" for number in range(32)]
+        >>> items = pa.table({"item_id": ids, "emotion": emotions, "split": splits})
+        >>> vectors = np.array([[1.0, number / 32, 0.0] for number in range(32)], dtype=np.float32)
+        >>> vectors[1::2] = vectors[1::2, ::-1]
+        >>> speech, music = (Store(Path(name), items, vectors, name, "toy") for name in ("speech", "music"))
+        >>> method = Method(model=ModelConfig(dim=4), optimisation=FitConfig(epochs=10, warmup_epochs=1, lr=0.01))
+        >>> trained = fit(speech, music, method, seeds=(0, 1))
+        >>> trained.label_map, trained.seeds
+        ({'happy': 'happy', 'sad': 'sad'}, (0, 1))
+        >>> trained.history[-1]["valid_loss"] < trained.history[0]["valid_loss"]
+        True
+    """
+    data = TrainingData.of(speech, music)
+    return Training(replace(data, words=words), method, seeds).run()
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Hold what one epoch gave.
+
+    A *member* is a position among the seeds of the training. The model is the one in training: look at it before
+    the next epoch is asked for.
+    """
+
+    number: int
+    members: tuple[int, ...]  # who ran
+    rows: list[dict[str, float]]  # epoch, seed, losses and learning rate of each of them
+    ended: tuple[int, ...]  # members whose last epoch this was
+    net: JointModel  # of those who ran, as the epoch left it
+
+    @property
+    def is_last(self) -> bool:
+        """Return whether nobody goes on."""
+        return len(self.ended) == len(self.members)
+
+
+class Training:
+    """Train the seeds side by side and hand out one epoch after the other.
+
+    Each member has its own draws, dropout, early stopping and best epoch. Its numbers are those of training it alone,
+    bit for bit; that also holds with ``method.variants``, with which the same seed may come several times. A member
+    that has stopped is no longer computed. An epoch has as many batches as the speech items fill, at least one.
+
+    Example:
+        ::
+
+            training = Training(data, method, seeds=(0, 1, 2))
+            for epoch in training.epochs():
+                print(epoch.number, [row["valid_loss"] for row in epoch.rows])
+            trained = training.fitted()
+    """
+
+    def __init__(
+        self, data: TrainingData, method: Method, seeds: Sequence[int], *, resume: Snapshot | None = None
+    ) -> None:
+        """Prepare the first epoch.
+
+        Args:
+            data: What is learnt from, and stopped by.
+            method: How it is learnt; its variants, if there are any, are as many as the seeds.
+            seeds: One for each member.
+            resume: Where an earlier training of the same data, method and seeds stood. The numbers are as if it had
+                gone through.
+
+        Raises:
+            StoreError: The music lacks an emotion that speech maps to, or the speech has no halves to fuse.
+            ManifestError: An emotion has no place in the valence-arousal plane.
+        """
+        self._method, self.seeds = method.for_members(len(seeds)), tuple(seeds)
+        self._label_map, words = data.label_map, data.words_for(method.loss)
+        self._pairs, self._valid = _both_pairs(data, self._label_map, words, method)
+        self._group = Group(
+            _model(data.train_speech, data.train_music, self.seeds, method, words).to(method.device),
+            [settings for _, settings in self._method.variants],
+            cumulative=method.parity.cumulative_patience,
+        )
+        self._epoch = -1  # the last one that is done
+        self._history: list[tuple[int, dict[str, float]]] = []  # member and row
+        if resume:
+            self._group.restore(resume)
+            self._epoch = resume.epoch
+            self._history = [(self.seeds.index(int(row["seed"])), row) for row in resume.history]
+
+    def run(self) -> Fit:
+        """Train to the end.
+
+        Raises:
+            ConfigError: A valid loss is no longer finite.
+        """
+        for epoch in self.epochs():
+            self.require_finite(epoch)
+        return self.fitted()
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Train epoch by epoch, until every member has stopped. A member whose valid loss is not finite stops too."""
+        group = self._group
+        running = Running(group, self.seeds, self._method, self._pairs, self._valid)
+        last = self._method.optimisation.epochs - 1
+        while any(group.stop.running) and self._epoch < last:
+            self._epoch += 1
+            train_loss, valid_loss, rates = running.epoch(self._epoch)
+            losses = zip(group.running, train_loss.tolist(), valid_loss.tolist(), rates, strict=True)
+            rows = [
+                {"epoch": self._epoch, "seed": self.seeds[member], "train_loss": t, "valid_loss": v, "lr": rate}
+                for member, t, v, rate in losses
+            ]
+            self._history += zip(group.running, rows, strict=True)
+            group.stop.after(self._epoch, valid_loss)
+            group.stop.end(~valid_loss.isfinite())
+            ended = group.running if self._epoch == last else group.stopped()
+            yield Epoch(self._epoch, tuple(group.running), rows, tuple(ended), group.net)
+            if group.stopped() and any(group.stop.running):
+                group.take_out()
+                running = Running(group, self.seeds, self._method, self._pairs, self._valid)
+
+    def fitted(self, members: Sequence[int] | None = None) -> Fit:
+        """Return the heads of some members, by default of all, each at its best valid loss so far."""
+        chosen = range(len(self.seeds)) if members is None else members
+        best = self._group.best_epoch
         return Fit(
-            group.best(places).cpu(), tuple(seeds[p] for p in places), label_map, [best[p] for p in places], own
+            self._group.best(chosen).cpu(),
+            tuple(self.seeds[member] for member in chosen),
+            self._label_map,
+            [best[member] for member in chosen],
+            [row for member, row in self._history if member in chosen],
         )
 
-    running = Running(group, seeds, method, data, valid)
-    for epoch in range(resume.epoch + 1 if resume else 0, cfg.epochs):
-        if not any(group.stop.running):  # of a snapshot that was taken at the very end
-            break
-        train_loss, valid_loss, rates = running.epoch(epoch)
-        found = zip(group.running, train_loss.tolist(), valid_loss.tolist(), rates, strict=True)
-        told = [
-            {"epoch": epoch, "seed": seeds[place], "train_loss": t, "valid_loss": v, "lr": rate}
-            | ({"member": place} if variants else {})
-            for place, t, v, rate in found
-        ]
-        if on_stop is None:
-            _refuse_infinite(told, method)
-        history += told
-        on_epoch(epoch, told)
-        if watch:
-            watch(epoch, group.running, group.net)
-        group.stop.after(epoch, valid_loss)
-        if on_stop:
-            group.stop.end(~valid_loss.isfinite())
-            for place in group.running if epoch + 1 == cfg.epochs else group.stopped():
-                on_stop(place, result([place]))
-        if not any(group.stop.running):
-            break
-        if group.stopped():
-            group.take_out()
-            running = Running(group, seeds, method, data, valid)
-        if keeper and keeper.is_due():
-            keeper.write(Snapshot(seeds, epoch, group.state(), history))
-    return result(range(len(seeds)))
+    def snapshot(self) -> Snapshot:
+        """Return where the training stands. Its tensors change with the next epoch, so write them before."""
+        return Snapshot(self.seeds, self._epoch, self._group.state(), [row for _, row in self._history])
+
+    def require_finite(self, epoch: Epoch) -> None:
+        """Make sure that no member has diverged.
+
+        Raises:
+            ConfigError: A valid loss is not finite.
+        """
+        for member, row in zip(epoch.members, epoch.rows, strict=True):
+            if not math.isfinite(row["valid_loss"]):
+                loss, optimisation = self._method.variants[member]
+                raise ConfigError(
+                    f"fit: the valid loss of seed {row['seed']} is {row['valid_loss']} in epoch {row['epoch']}, "
+                    f"expected a finite value; is fit.lr={optimisation.lr:g} or "
+                    f"loss.emo_lambda={loss.emo_lambda:g} too large?"
+                )
 
 
-def _shape(variant: Variant) -> Variant:
-    """The settings that all seeds of one batched model share."""
-    loss, settings = variant
-    free = {name: getattr(FitConfig, name) for name in FREE if hasattr(FitConfig, name)}
-    return replace(loss, margin=1.0, emo_lambda=0.0), replace(settings, **free)
+def _both_pairs(
+    data: TrainingData, label_map: dict[str, str], words: Words | None, method: Method
+) -> tuple[Pairs, Pairs]:
+    """Return the tensors of the training and of the valid items.
+
+    Valid music of an emotion that the training music lacks is left out: nothing maps to it.
+    """
+    music_tags = in_order(data.train_music.column("emotion"))
+    known_music = data.valid_music.take(np.isin(data.valid_music.column("emotion"), music_tags))
+    train, valid = (
+        pairs(
+            speech,
+            music,
+            label_map,
+            music_tags,
+            words=words.names if words else (),
+            label_coordinates=method.parity.label_coordinates,
+        ).to(method.device)
+        for speech, music in ((data.train_speech, data.train_music), (data.valid_speech, known_music))
+    )
+    return train, valid
 
 
 def _model(speech: Store, music: Store, seeds: tuple[int, ...], method: Method, words: Words | None) -> JointModel:
+    """Draw the heads of all seeds and let them standardise their input.
+
+    Raises:
+        StoreError: The speech has no two halves, which late and masking fusion need.
+    """
     halves = tuple(part.dim for part in speech.parts) if method.modality in IN_HALVES else None
     if halves is not None and len(halves) != 2:
         raise StoreError(
-            f"{speech.path}: vectors of {len(halves)} parts, expected audio and words for {method.modality}"
+            f"{speech.path}: vectors of {len(halves)} parts, expected audio and words for {method.modality}; "
+            "give the store of the words with --speech-text"
         )
     net = JointModel(
         seeds,
@@ -163,13 +246,3 @@ def _model(speech: Store, music: Store, seeds: tuple[int, ...], method: Method, 
         net.speech.standardise(speech.vectors)
         net.music.standardise(music.vectors)
     return net
-
-
-def _refuse_infinite(told: Sequence[dict[str, float]], method: Method) -> None:
-    for row in told:
-        if not math.isfinite(row["valid_loss"]):
-            raise ConfigError(
-                f"fit: the valid loss of seed {row['seed']} is {row['valid_loss']} in epoch {row['epoch']}, expected "
-                f"a finite value; is fit.lr={method.optimisation.lr:g} or "
-                f"loss.emo_lambda={method.loss.emo_lambda:g} too large?"
-            )
