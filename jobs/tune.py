@@ -139,7 +139,9 @@ def _packs(sweep: Sweep, missing: Sequence[Trial]) -> list[tuple[Trial, ...]]:
 
     cfg = sweep.cfg
     slots = cfg.sweep.concurrent or os.cpu_count() or 1
-    size = pack_size(cfg.sweep.pack, len(missing), slots, together(cfg, sweep.splits[0], sweep.splits[2]))
+    size = pack_size(
+        cfg.sweep.pack, len(missing), slots, together(cfg, sweep.data.train_speech, sweep.data.train_music)
+    )
     size *= max(1, cfg.resources.workers)
     return list(packs(missing, size))
 

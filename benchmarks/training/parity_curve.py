@@ -24,11 +24,13 @@ import torch
 from scipy import stats
 
 from benchmarks.training.original_loop import Items, Loop, Original
-from s2m_ray.config.training import FUSED, FitConfig, LossConfig, ModelConfig, ParityConfig
+from s2m_ray.config.training import FUSED, FitConfig, LossConfig, ParityConfig
 from s2m_ray.emotions.maps import max_map
 from s2m_ray.emotions.plane import AUDIOSET_MOOD, RAVDESS
 from s2m_ray.emotions.words import built_in
-from s2m_ray.joint.training.fit import fit
+from s2m_ray.joint.training.epochs import Method
+from s2m_ray.joint.training.fit import Training
+from s2m_ray.joint.training.inputs import TrainingData
 from s2m_ray.stores.store import Part, Store
 
 # Items of each emotion. RAVDESS: neutral has half as many as the others; AudioSet mood: rough shares of its music
@@ -129,15 +131,13 @@ def main() -> int:
     seeds = tuple(range(given.seeds))
     torch.set_num_threads(1)  # as a worker of `s2m train` has it
     started = time.monotonic()
-    ours = fit(
-        *stores,
-        seeds=seeds,
-        model=ModelConfig(),
+    method = Method(
         loss=LossConfig(framework=given.framework),
         optimisation=replace(optimisation, patience=10 * given.epochs),
         modality=given.modality,
         parity=parity,
     )
+    ours = Training(TrainingData(speech, valid_speech, music, valid_music), method, seeds).run()
     ours_s, started = time.monotonic() - started, time.monotonic()
     theirs = np.array([original(seed, stores, given.framework, given.modality, given.epochs) for seed in seeds])
     theirs_s = time.monotonic() - started

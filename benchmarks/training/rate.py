@@ -36,13 +36,15 @@ from torch.nn import functional
 
 from benchmarks.training.original_loop import BATCH, Items, Loop, Original
 from benchmarks.training.parity_curve import FULL, MUSIC_SHARE, SPEECH_SHARE, store
-from s2m_ray.config.training import FitConfig, LossConfig, ModelConfig
+from s2m_ray.config.training import FitConfig, LossConfig
 from s2m_ray.emotions.maps import max_map
 from s2m_ray.emotions.words import DIM as WORD_DIM
 from s2m_ray.emotions.words import built_in
 from s2m_ray.joint.checkpoint import seal, write_seed
 from s2m_ray.joint.heads import JointModel
-from s2m_ray.joint.training.fit import fit
+from s2m_ray.joint.training.epochs import Method
+from s2m_ray.joint.training.fit import Training
+from s2m_ray.joint.training.inputs import TrainingData
 from s2m_ray.joint.training.snapshot import Keeper
 from s2m_ray.stores.store import Store
 
@@ -50,14 +52,14 @@ EPOCHS, SHARE, GOALS = 100, 0.15, {1: 15.0, 5: 20.0}
 STEPS_EPOCHS = 8  # behind a first one, to tell the time of a step
 
 
-def stores(valid: tuple[int, int]) -> tuple[Store, Store, Store, Store]:
-    """Train speech, train music, valid speech, valid music."""
+def stores(valid: tuple[int, int]) -> TrainingData:
+    """Make stores of the paper's size; ``valid`` are the numbers of valid speech and valid music items."""
     counts = zip(("train", "valid"), (FULL.speech_items[0], valid[0]), (FULL.music_items[0], valid[1]), strict=True)
     speech, music = [], []
     for split, items, pieces in counts:
         speech.append(store("speech", split, items, [FULL.audio], SPEECH_SHARE))
         music.append(store("music", split, pieces, [FULL.music], MUSIC_SHARE))
-    return speech[0], music[0], speech[1], music[1]
+    return TrainingData(*speech, *music)
 
 
 # ---- ours
@@ -68,35 +70,26 @@ class Ours:
     """Training as a worker of `s2m train` does it."""
 
     loss: LossConfig
-    whole: tuple[Store, Store, Store, Store]
-    barely_validated: tuple[Store, Store, Store, Store]
+    whole: TrainingData
+    barely_validated: TrainingData
 
     def step(self, seeds: tuple[int, ...]) -> float:
         """Seconds of a step, with next to no validation (16 items and one batch an epoch)."""
-        ends: list[float] = []
         cfg = FitConfig(epochs=STEPS_EPOCHS + 1, warmup_epochs=2, patience=EPOCHS, valid_triplets=2)
-        fit(
-            *self.barely_validated,
-            seeds=seeds,
-            model=ModelConfig(),
-            loss=self.loss,
-            optimisation=cfg,
-            on_epoch=lambda *_: ends.append(time.perf_counter()),
-        )
-        return float(np.median(np.diff(ends))) / (len(self.whole[0].vectors) // BATCH)
+        training = Training(self.barely_validated, Method(loss=self.loss, optimisation=cfg), seeds)
+        ends = [time.perf_counter() for _ in training.epochs()]
+        return float(np.median(np.diff(ends))) / (len(self.whole.train_speech.vectors) // BATCH)
 
     def run(self, seeds: tuple[int, ...]) -> float:
         """Seconds of the whole training."""
         with tempfile.TemporaryDirectory() as folder:
             out, started = Path(folder), time.perf_counter()
-            result = fit(
-                *self.whole,
-                seeds=seeds,
-                model=ModelConfig(),
-                loss=self.loss,
-                optimisation=FitConfig(epochs=EPOCHS, patience=EPOCHS),
-                keeper=Keeper(out, every_s=30.0),
-            )
+            method = Method(loss=self.loss, optimisation=FitConfig(epochs=EPOCHS, patience=EPOCHS))
+            training, keeper = Training(self.whole, method, seeds), Keeper(out, every_s=30.0)
+            for epoch in training.epochs():
+                if keeper.is_due() and not epoch.is_last:
+                    keeper.write(training.snapshot())
+            result = training.fitted()
             for place in range(len(seeds)):
                 write_seed(out, result, place)
             seal(out, out, seeds=seeds, header={})
@@ -171,14 +164,15 @@ class Files:
 class TheirLoop:
     """The whole training of one seed, from some epochs of it."""
 
-    def __init__(self, folder: Path, framework: str, given: tuple[Store, Store, Store, Store]) -> None:
+    def __init__(self, folder: Path, framework: str, given: TrainingData) -> None:
         self._framework = framework
-        emotions = [side.column("emotion") for side in given]
+        sides = (given.train_speech, given.train_music, given.valid_speech, given.valid_music)
+        emotions = [side.column("emotion") for side in sides]
         label_map = max_map(emotions[0], emotions[1])
         found = built_in({*emotions[0], *emotions[1]})
         words = dict(zip(found.names, torch.from_numpy(found.vectors), strict=True))
         self._items = [
-            Items((emotions[n], emotions[n + 1]), Files(folder / str(n), given[n : n + 2]), label_map, words)
+            Items((emotions[n], emotions[n + 1]), Files(folder / str(n), sides[n : n + 2]), label_map, words)
             for n in (0, 2)
         ]
 

@@ -5,7 +5,7 @@
 The sweep is emo_lambda {0, 0.25, 0.5, 1, 2} x margin {0.2, 0.4, 0.6} x five seeds. Every way has one worker process a
 core, which has read the stores and is warm before the clock starts, so that what Ray's start costs is told apart:
 
-- bare: each trial is `fit()` alone, and nothing else; the sum over the trials, over the cores, is the limit of any
+- bare: each trial is `Training` alone, and nothing else; the sum over the trials, over the cores, is the limit of any
   way that trains each trial on its own. Measured on every `--part`-th trial and scaled up by the epochs; once before
   and once behind ours, since cores that have long been busy are slower (measured: 86 and 101 ms an epoch).
 - ours: the whole command, as its user waits for it.
@@ -53,7 +53,8 @@ def trials_of(cfg: TuneConfig) -> list[Trial]:
 
 def bare(cfg: TuneConfig, trials: Sequence[Trial]) -> list[tuple[float, int]]:
     """Seconds and epochs of each trial, trained alone."""
-    from s2m_ray.joint.training.fit import fit
+    from s2m_ray.joint.training.epochs import Method
+    from s2m_ray.joint.training.fit import Training
     from s2m_ray.joint.training.inputs import one_thread
     from s2m_ray.tuning.packs import material
 
@@ -62,16 +63,8 @@ def bare(cfg: TuneConfig, trials: Sequence[Trial]) -> list[tuple[float, int]]:
     for trial in trials:
         own = trial.configuration.train
         started = time.perf_counter()
-        result = fit(
-            data.train_speech,
-            data.train_music,
-            data.valid_speech,
-            data.valid_music,
-            seeds=(trial.seed,),
-            model=own.model,
-            loss=canonical(own.loss),
-            optimisation=own.fit,
-        )
+        method = Method(own.model, canonical(own.loss), own.fit)
+        result = Training(data.data, method, (trial.seed,)).run()
         found.append((time.perf_counter() - started, len(result.history)))
     return found
 

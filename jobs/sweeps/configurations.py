@@ -3,14 +3,14 @@
 What these see of a configuration is the mean over its seeds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from jobs.spread.session import beside_driver, ray_session
-from jobs.sweeps.inbox import Inbox, Job, Pack
-from jobs.sweeps.packs import Follow, fit_watched, is_done, train_shared
+from jobs.sweeps.inbox import Inbox, Job, Trials
+from jobs.sweeps.packs import Follow, fit_watched, train_shared
 from jobs.sweeps.room import plan_room
 from s2m_ray.config.space import Point, Range, Space, changed, contains
 from s2m_ray.config.tuning import TuneConfig
@@ -19,15 +19,15 @@ from s2m_ray.files.whole import read_json, write_json
 from s2m_ray.joint.training.inputs import one_thread
 from s2m_ray.tuning import ledger
 from s2m_ray.tuning.ledger import Entry
-from s2m_ray.tuning.packs import LEDGER, device_of, material, run_pack
+from s2m_ray.tuning.packs import LEDGER, Pack, device_of, enter_stopped, is_done, material
 from s2m_ray.tuning.standing import Quiet
-from s2m_ray.tuning.trials import Configuration, Trial, identity
+from s2m_ray.tuning.trials import Configuration, Trial
 
 POINTS = "points"  # folder of what Optuna has asked for
 REDUCTION = 3  # ASHA: of so many configurations one goes on at each rung
 
 
-def run_configurations(cfg: TuneConfig, packs: Sequence[Pack], board: Quiet, standing: Follow) -> dict[str, str]:
+def run_configurations(cfg: TuneConfig, packs: Sequence[Trials], board: Quiet, standing: Follow) -> dict[str, str]:
     """As :func:`jobs.sweeps.packs.run_packs`, a pack being the trials of one configuration; ASHA may end it early."""
     from ray import tune
 
@@ -124,7 +124,7 @@ def require_optuna(cfg: TuneConfig) -> None:
         raise ConfigError("sweep.search=optuna: package 'optuna' is not installed; pip install 's2m-ray[optuna]'")
 
 
-def _job(cfg: TuneConfig, packs: Sequence[Pack], at_most: int) -> Job:
+def _job(cfg: TuneConfig, packs: Sequence[Trials], at_most: int) -> Job:
 
     room = plan_room(cfg.resources, cfg.sweep, at_most=at_most)
     return Job(cfg, tuple(packs), room, beside_driver(Inbox))
@@ -205,42 +205,27 @@ def _try(job: Job, number: int, configuration: Configuration) -> None:
 
 
 def _try_in_rungs(job: Job, number: int, trials: Sequence[Trial]) -> None:
-    """Train, and tell ASHA at every rung how good the models are; what it ends is entered as stopped."""
+    """Train, and tell ASHA at every rung how good the models are. What ASHA ends is entered as stopped."""
     from ray import tune
 
     if not trials:
         return
-    grace, epoch_now = job.cfg.sweep.grace_epochs, 0
-
-    def watch(epoch: int, means: Mapping[str, float]) -> None:
-        nonlocal epoch_now
-        epoch_now = epoch + 1
-        if epoch_now % grace == 0 and epoch_now < job.cfg.fit.epochs:
-            tune.report(dict(means) | {"epochs": epoch_now})  # does not come back if ASHA ends the configuration
-
-    def tell(epochs: int, ended: int) -> None:
-        job.inbox.put.remote(number, 0, epochs, ended)
-
     one_thread()
+    pack, epochs = Pack(trials, material(job.cfg), job.cfg.out, device=device_of(job.cfg)), 0
     try:
-        run_pack(trials, material(job.cfg), job.cfg.out, device=device_of(job.cfg), on_epoch=tell, watch=watch)
+        for step in pack.steps():
+            epochs = step.epoch + 1
+            job.inbox.put.remote(number, 0, step.epochs, step.entered)
+            means = pack.means()
+            if epochs % job.cfg.sweep.grace_epochs == 0 and epochs < job.cfg.fit.epochs:
+                tune.report(means | {"epochs": epochs})  # does not come back if ASHA ends the configuration
     except SystemExit:
         for trial in trials:
             if not is_done(job.cfg.out, trial):
-                entry = Entry(
-                    trial.configuration.key,
-                    trial.seed,
-                    "stopped",
-                    0,
-                    epoch_now,
-                    0.0,
-                    [],
-                    identity(trial.configuration.train),
-                    {},
-                )
-                ledger.write(job.cfg.out / LEDGER, entry)
-        tell(len(trials) * epoch_now, len(trials))
+                enter_stopped(job.cfg.out, trial, epochs)
+        job.inbox.put.remote(number, 0, len(trials) * epochs, len(trials))
         raise
+    job.inbox.put.remote(number, 0, step.epochs, len(trials))
 
 
 def _mean(entries: Sequence[Entry], metric: str) -> float:

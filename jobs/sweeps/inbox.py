@@ -7,7 +7,7 @@ from s2m_ray.config.tuning import TuneConfig
 from s2m_ray.errors import S2MError
 from s2m_ray.tuning.trials import Trial
 
-Pack = tuple[Trial, ...]
+Trials = tuple[Trial, ...]  # of one pack
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Job:
     """What the workers of a sweep need to know."""
 
     cfg: TuneConfig
-    packs: tuple[Pack, ...]
+    packs: tuple[Trials, ...]
     room: Room
     inbox: Any
 

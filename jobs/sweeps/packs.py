@@ -6,23 +6,20 @@ that no scheduler and no logger ever sees a single seed. What a pack has done st
 
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from jobs.progress import duration
+from jobs.spread.background import watched
 from jobs.spread.session import beside_driver, ray_session
-from jobs.sweeps.inbox import Inbox, Job, Pack
+from jobs.sweeps.inbox import Inbox, Job, Trials
 from jobs.sweeps.room import plan_room
 from s2m_ray.config.tuning import TuneConfig
 from s2m_ray.errors import ConfigError, Interrupted, S2MError
 from s2m_ray.joint.training.inputs import one_thread
-from s2m_ray.tuning.ledger import FOLDER, path_of
-from s2m_ray.tuning.packs import device_of, material, run_pack, together
+from s2m_ray.tuning.packs import Pack, device_of, is_done, material, together
 from s2m_ray.tuning.standing import Quiet, Standing
 from s2m_ray.tuning.trials import Trial
 
@@ -34,7 +31,7 @@ Follow = Callable[[int, dict[str, str]], Standing]  # trial-epochs of this run, 
 SCRATCH = ".ray_tune"
 
 
-def run_packs(cfg: TuneConfig, packs: Sequence[Pack], board: Quiet, standing: Follow) -> dict[str, str]:
+def run_packs(cfg: TuneConfig, packs: Sequence[Trials], board: Quiet, standing: Follow) -> dict[str, str]:
     """Train all packs; gives the reasons of the trials that failed however often they were tried.
 
     A pack whose worker dies is tried again ``sweep.retries`` times; then its trials are tried on their own, so that
@@ -59,11 +56,6 @@ def run_packs(cfg: TuneConfig, packs: Sequence[Pack], board: Quiet, standing: Fo
             board.say(f"tune: {len(broken)} packs failed; their {len(alone)} trials are tried one by one")
             left = alone
         return failed
-
-
-def is_done(out: Path, trial: Trial) -> bool:
-    """Whether the ledger has the trial."""
-    return path_of(out / FOLDER, trial.configuration.key, trial.seed).exists()
 
 
 def _tune(job: Job, board: Quiet, standing: Follow) -> dict[int, str]:
@@ -109,38 +101,40 @@ def fit_watched(
             failure_config=tune.FailureConfig(max_failures=job.cfg.sweep.retries),
         ),
     )
-    outcome: Future[Any] = Future()
-
-    def work() -> None:  # in the main thread Ray would put its own handler on Ctrl-C
-        try:
-            outcome.set_result(tuner.fit())
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
     try:
-        _watch(job, outcome, board, standing)
-        return outcome.result()
+        return watched(tuner.fit, Watch(job, board, standing).look, every_s=POLL_S)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _watch(job: Job, outcome: "Future[Any]", board: Quiet, standing: Follow) -> None:
-    import ray
+class Watch:
+    """Show how far the packs are, and end the sweep when nothing moves."""
 
-    steps, moved = -1, time.monotonic()
-    while not wait([outcome], timeout=POLL_S).done:
-        now_steps, packs, error = ray.get(job.inbox.read.remote())
+    def __init__(self, job: Job, board: Quiet, standing: Follow) -> None:
+        self._job, self._board, self._standing = job, board, standing
+        self._steps, self._moved_at = -1, time.monotonic()
+
+    def look(self) -> None:
+        """Look once.
+
+        Raises:
+            S2MError: As a worker raised it.
+            Interrupted: Nothing has moved for ``sweep.stall_s``.
+        """
+        import ray
+
+        steps, packs, error = ray.get(self._job.inbox.read.remote())
         if error:
             raise error
-        if now_steps != steps:
-            steps, moved = now_steps, time.monotonic()
-        running = _running(job, packs)
-        board.show(standing(sum(epochs for epochs, _ in packs.values()), running))
-        if time.monotonic() - moved > job.cfg.sweep.stall_s:
+        if steps != self._steps:
+            self._steps, self._moved_at = steps, time.monotonic()
+        running = _running(self._job, packs)
+        self._board.show(self._standing(sum(epochs for epochs, _ in packs.values()), running))
+        stall_s = self._job.cfg.sweep.stall_s
+        if time.monotonic() - self._moved_at > stall_s:
             busy = ", ".join(running) or "no pack has begun: are the cluster's CPUs taken by others?"
             raise Interrupted(
-                f"{job.cfg.out}: nothing moved for {duration(job.cfg.sweep.stall_s)} ({busy}); what is done is kept: "
+                f"{self._job.cfg.out}: nothing moved for {duration(stall_s)} ({busy}); what is done is kept: "
                 "the same command goes on"
             )
 
@@ -199,24 +193,27 @@ def train_shared(job: Job, number: int, trials: Sequence[Trial]) -> None:
 
 def train_share(job: Job, number: int, part: int, trials: Sequence[Trial]) -> None:
     """Train one worker's part of a pack, as many trials at once as are fastest."""
-    before = at = (0, 0)  # trial-epochs and ended trials
-    told = 0.0
+    epochs = ended = 0
+    told_at = 0.0
 
-    def tell(epochs: int, ended: int) -> None:
-        nonlocal at, told
-        entered = before[1] + ended > at[1]
-        at = (before[0] + epochs, before[1] + ended)
-        if entered or time.monotonic() - told >= POLL_S:  # each takes some of the worker's time, and nobody sees more
-            job.inbox.put.remote(number, part, *at)
-            told = time.monotonic()
+    def tell(more_epochs: int, more_ended: int, *, now: bool) -> None:
+        nonlocal told_at
+        # each message takes some of the worker's time, and nobody looks more often
+        if now or time.monotonic() - told_at >= POLL_S:
+            job.inbox.put.remote(number, part, epochs + more_epochs, ended + more_ended)
+            told_at = time.monotonic()
 
     one_thread()
-    tell(0, 0)
-    data = material(job.cfg)
-    size = job.cfg.sweep.pack or together(job.cfg, data.train_speech, data.train_music)
+    tell(0, 0, now=True)
+    stores = material(job.cfg)
+    size = job.cfg.sweep.pack or together(job.cfg, stores.data.train_speech, stores.data.train_music)
     for start in range(0, len(trials), size):
-        run_pack(trials[start : start + size], data, job.cfg.out, device=device_of(job.cfg), on_epoch=tell)
-        before = at
+        pack, entered = trials[start : start + size], 0
+        for step in Pack(pack, stores, job.cfg.out, device=device_of(job.cfg)).steps():
+            tell(step.epochs, step.entered, now=step.entered > entered)
+            entered = step.entered
+        epochs, ended = epochs + step.epochs, ended + len(pack)
+        tell(0, 0, now=True)
 
 
 def _callbacks(cfg: TuneConfig) -> list[Any]:

@@ -1,11 +1,14 @@
 """Look up the emotion and the valence-arousal point of every item."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from s2m_ray.emotions.maps import max_map
 from s2m_ray.emotions.plane import VALENCE_AROUSAL, Points, coordinates
 
 
@@ -73,3 +76,21 @@ def own_points(*tables: pa.Table) -> Points:
             found.setdefault(names[code], []).append(here[~np.isnan(here).any(axis=1)])
     means = {name: np.concatenate(parts) for name, parts in found.items()}
     return {name: tuple(points.mean(axis=0).tolist()) for name, points in means.items() if len(points)}
+
+
+def music_map(speech: Sequence[pa.Table], music: pa.Table) -> dict[str, str]:
+    """Map each speech emotion to the most similar emotion of the music, a user's own labels included.
+
+    Args:
+        speech: Tables of labelled items, whose emotions are mapped.
+        music: Labelled items whose emotions are mapped to.
+
+    Raises:
+        ManifestError: An emotion has no coordinates.
+
+    Example:
+        >>> music_map([pa.table({"emotion": ["fear", "joy"]})], pa.table({"emotion": ["happy", "scary"]}))
+        {'fear': 'scary', 'joy': 'happy'}
+    """
+    emotions = [name for items in speech for name in emotion_codes(items)[0]]
+    return max_map(emotions, emotion_codes(music)[0], own_points(*speech, music))

@@ -11,8 +11,7 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from s2m_ray.emotions.items import emotion_codes, own_points
-from s2m_ray.emotions.maps import max_map
+from s2m_ray.emotions.items import music_map
 from s2m_ray.evaluation import metrics
 from s2m_ray.evaluation.leakage import find_leaks
 from s2m_ray.evaluation.metrics import tied_gains
@@ -113,8 +112,7 @@ def evaluate(
     scoring = scoring or Scoring()
     gallery = Gallery.of(gallery)
     require_space(queries, gallery, checkpoint)
-    own = own_points(queries.items, gallery.items)
-    label_map = max_map(queries.column("emotion"), emotion_codes(gallery.items)[0], own)
+    label_map = music_map([queries.items], gallery.items)
     qrels = Qrels.of(queries, gallery, label_map, own=not scoring.parity)
     search = _search(queries, gallery, checkpoint, qrels, scoring.device)
     pairs = search.queries.shape[0] * len(queries.vectors) * gallery.vectors.rows

@@ -3,5 +3,5 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["ledger", "packs", "selection", "sensitivity", "standing", "sweep", "trials"]
+    __name__, ["ledger", "packs", "scoring", "selection", "sensitivity", "standing", "sweep", "trials"]
 )

@@ -1,181 +1,128 @@
-"""A pack of trials: trained side by side, each scored on the split that one chooses by, and entered in the ledger."""
+"""A pack of trials: trained side by side, each scored on the split that a sweep chooses by, and entered in the ledger."""
 
 import copy
 import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
-from numpy import ndarray
 
 from s2m_ray.config.tuning import TuneConfig
-from s2m_ray.emotions.items import emotion_codes
-from s2m_ray.emotions.maps import max_map
-from s2m_ray.emotions.words import Words, built_in, read_words
-from s2m_ray.evaluation import metrics
-from s2m_ray.evaluation.evaluate import score
-from s2m_ray.evaluation.ranking import Here, Search
-from s2m_ray.evaluation.relevance import Qrels
 from s2m_ray.joint.checkpoint import Fit, write_seed
-from s2m_ray.joint.heads import JointModel
-from s2m_ray.joint.projection import project
-from s2m_ray.joint.training.fit import fit
-from s2m_ray.joint.training.inputs import split_stores, word_names
-from s2m_ray.search.order import positions
-from s2m_ray.stores.gallery import Gallery
-from s2m_ray.stores.speech import read_speech
-from s2m_ray.stores.store import Store, read_store
+from s2m_ray.joint.training.epochs import Method
+from s2m_ray.joint.training.fit import Epoch, Training
+from s2m_ray.joint.training.inputs import TrainingData, read_stores, split_stores
+from s2m_ray.stores.store import Store
 from s2m_ray.tuning import ledger
 from s2m_ray.tuning.ledger import Entry
+from s2m_ray.tuning.scoring import Scorer
 from s2m_ray.tuning.trials import Trial, canonical, identity, side_by_side
 
 LEDGER, WEIGHTS, EVENTS = ledger.FOLDER, "weights", "events"  # folders of a sweep
-Values = dict[str, Float[ndarray, "seeds queries"]]
 
 
 @dataclass(frozen=True)
 class Material:
-    """What trials are trained, stopped and scored on."""
+    """Hold what trials are trained, stopped and scored on."""
 
-    train_speech: Store
-    valid_speech: Store
-    train_music: Store
-    valid_music: Store
-    words: Words | None
-    k: int
+    data: TrainingData
+    k: int  # cut-off rank of the scores
 
-    def scorer(self) -> "Scorer":
-        """Of models, on the split that one chooses by."""
-        return Scorer(self.valid_speech, self.valid_music, self.k)
+    def scorer(self) -> Scorer:
+        """Return a scorer on the split that the sweep chooses by."""
+        return Scorer(self.data.valid_speech, self.data.valid_music, self.k)
 
 
-class Scorer:
-    """P@k, MRR and nDCG@k of models on one split, as an evaluation has them."""
+@lru_cache(maxsize=1)
+def material(cfg: TuneConfig) -> Material:
+    """Read the stores of a sweep. A worker reads them once for all its packs.
 
-    def __init__(self, speech: Store, music: Store, k: int) -> None:
-        self._speech, self._gallery, self._k = speech, Gallery.of(music), k
-        label_map = max_map(speech.column("emotion"), emotion_codes(music.items)[0])
-        self._qrels = Qrels.of(speech, self._gallery, label_map)
-
-    def floors(self) -> dict[str, Float[ndarray, " queries"]]:
-        """What a random ranking gives, of each metric and query."""
-        items, k, relevant = len(self._qrels.codes), self._k, self._qrels.relevant
-        ideal, mean_gain = self._qrels.ideal(k), self._qrels.mean_gain()
-        return {
-            f"P@{k}": metrics.precision_floor(relevant, items, k),
-            "MRR": metrics.reciprocal_rank_floor(relevant, items),
-            f"nDCG@{k}": metrics.ndcg_floor(mean_gain, ideal, items, k),
-        }
-
-    def values(self, model: JointModel) -> Values:
-        """Of each metric, seed and query."""
-        joint = project(model, "speech", self._speech.vectors)
-        search = Search(
-            self._gallery.vectors,
-            model,
-            joint,
-            self._qrels.targets,
-            self._qrels.codes,
-            positions(self._gallery.items["item_id"]),
-        )
-        nothing = np.zeros(0, dtype=np.int64)
-        found = score(
-            Here(search, threads=1),
-            search,
-            self._qrels,
-            k=self._k,
-            depth=self._k,
-            sample=nothing,
-            full=False,
-            parity=False,
-        )
-        return {name: found.values[name] for name in (f"P@{self._k}", "MRR", f"nDCG@{self._k}")}
-
-
-def run_pack(
-    trials: Sequence[Trial],
-    material: Material,
-    out: Path,
-    *,
-    device: str = "cpu",
-    on_epoch: Callable[[int, int], None] = lambda epochs, ended: None,
-    watch: Callable[[int, dict[str, float]], None] | None = None,
-) -> None:
-    """Train trials of one shape side by side; each is entered in the ledger of ``out`` as soon as it has stopped.
-
-    The numbers do not depend on what else is in the pack.
-
-    Args:
-        on_epoch: Called after each epoch with the trial-epochs that are done and the trials that are entered.
-        watch: Called after each epoch with its number and the metrics of the models as they are, each the mean over
-            the trials; it costs a scoring an epoch.
+    Raises:
+        S2MError: The stores or the word vectors are wrong.
     """
-    first = trials[0].configuration.train
-    scorer = material.scorer()
-    shares, done, ended = [0.0] * len(trials), 0, 0
-    last = time.perf_counter()
-
-    def after(epoch: int, rows: list[dict[str, float]]) -> None:
-        nonlocal done, last
-        now = time.perf_counter()
-        for row in rows:  # those that ran have shared the time since the last epoch
-            shares[int(row["member"])] += (now - last) / len(rows)
-        last, done = now, done + len(rows)
-        on_epoch(done, ended)
-
-    def stop(place: int, found: Fit) -> None:
-        nonlocal last, ended
-        _enter(trials[place], found, scorer, shares[place] + time.perf_counter() - last, out)
-        last, ended = time.perf_counter(), ended + 1
-        on_epoch(done, ended)
-
-    scores: dict[int, dict[str, float]] = {}
-
-    def look(epoch: int, running: list[int], net: JointModel) -> None:
-        values = scorer.values(net if device == "cpu" else copy.deepcopy(net).cpu())
-        for row, place in enumerate(running):
-            scores[place] = {name: float(value[row].mean()) for name, value in values.items()}
-        assert watch is not None
-        watch(epoch, {name: float(np.mean([one[name] for one in scores.values()])) for name in values})
-
-    words = material.words if first.loss.has_tags else None
-    losses = [canonical(trial.configuration.train.loss) for trial in trials]
-    fit(
-        material.train_speech,
-        material.train_music,
-        material.valid_speech,
-        material.valid_music,
-        seeds=tuple(trial.seed for trial in trials),
-        model=first.model,
-        loss=losses[0],
-        optimisation=first.fit,
-        modality=first.modality,
-        parity=first.parity,
-        words=words,
-        device=device,
-        on_epoch=after,
-        variants=[(loss, trial.configuration.train.fit) for loss, trial in zip(losses, trials, strict=True)],
-        on_stop=stop,
-        watch=look if watch else None,
-    )
+    return Material(split_stores(cfg, *read_stores(cfg)).with_words(cfg.words), cfg.sweep.k)
 
 
-def _enter(trial: Trial, found: Fit, scorer: Scorer, seconds: float, out: Path) -> None:
-    """Score, write the weights and the curves, and last the entry."""
-    rows = [{name: value for name, value in row.items() if name != "member"} for row in found.history]
+@dataclass(frozen=True)
+class Step:
+    """Tell how far a pack is after an epoch."""
+
+    epoch: int
+    epochs: int  # trial-epochs that are done
+    entered: int  # trials that stand in the ledger
+
+
+class Pack:
+    """Train trials of one shape side by side. Each is entered in the ledger as soon as it has stopped.
+
+    The numbers of a trial do not depend on the other trials of its pack.
+    """
+
+    def __init__(self, trials: Sequence[Trial], material: Material, out: Path, *, device: str = "cpu") -> None:
+        """Prepare a training of all trials; ``out`` is the folder of the sweep."""
+        first = trials[0].configuration.train
+        variants = [(canonical(t.configuration.train.loss), t.configuration.train.fit) for t in trials]
+        method = Method(first.model, variants[0][0], first.fit, first.modality, first.parity, device, tuple(variants))
+        self._trials, self._out, self._device = tuple(trials), out, device
+        self._training = Training(material.data, method, [trial.seed for trial in trials])
+        self._scorer = material.scorer()
+        self._seconds = [0.0] * len(trials)
+        self._epoch: Epoch | None = None
+        self._scores: dict[int, dict[str, float]] = {}
+
+    def steps(self) -> Iterator[Step]:
+        """Train epoch by epoch. A trial that has stopped is entered when the next step is asked for."""
+        epochs = entered = 0
+        last = time.perf_counter()
+        for epoch in self._training.epochs():
+            now = time.perf_counter()
+            for member in epoch.members:  # those that ran have shared the time since the last epoch
+                self._seconds[member] += (now - last) / len(epoch.members)
+            last, self._epoch, epochs = now, epoch, epochs + len(epoch.members)
+            yield Step(epoch.number, epochs, entered)
+            for member in epoch.ended:
+                self._seconds[member] += time.perf_counter() - last
+                self._enter(member)
+                last, entered = time.perf_counter(), entered + 1
+
+    def means(self) -> dict[str, float]:
+        """Score the models as the last step left them, and return the mean of each metric over the trials.
+
+        A trial that has stopped counts with the score of its last call.
+        """
+        assert self._epoch, "no step has been done"
+        net = self._epoch.net if self._device == "cpu" else copy.deepcopy(self._epoch.net).cpu()
+        values = self._scorer.values(net)
+        for row, member in enumerate(self._epoch.members):
+            self._scores[member] = {name: float(value[row].mean()) for name, value in values.items()}
+        return {name: float(np.mean([scores[name] for scores in self._scores.values()])) for name in values}
+
+    def _enter(self, member: int) -> None:
+        trial, fitted = self._trials[member], self._training.fitted([member])
+        _enter(trial, fitted, self._scorer, self._seconds[member], self._out)
+
+
+def run_pack(trials: Sequence[Trial], material: Material, out: Path, *, device: str = "cpu") -> None:
+    """Train trials of one shape side by side, to their end."""
+    for _ in Pack(trials, material, out, device=device).steps():
+        pass
+
+
+def _enter(trial: Trial, fitted: Fit, scorer: Scorer, seconds: float, out: Path) -> None:
+    """Score a trial, and write its weights, its curves and last its entry."""
+    rows = fitted.history
     diverged = not math.isfinite(rows[-1]["valid_loss"])
-    values = {} if diverged else {name: value[0] for name, value in scorer.values(found.model).items()}
+    values = {} if diverged else {name: value[0] for name, value in scorer.values(fitted.model).items()}
     entry = Entry(
         trial.configuration.key,
         trial.seed,
         "diverged" if diverged else "done",
-        found.best_epoch[0],
+        fitted.best_epoch[0],
         len(rows),
         round(seconds, 3),
         [(int(r["epoch"]), r["train_loss"], r["valid_loss"]) for r in rows if math.isfinite(r["valid_loss"])],
@@ -183,13 +130,13 @@ def _enter(trial: Trial, found: Fit, scorer: Scorer, seconds: float, out: Path) 
         values,
     )
     if not diverged:
-        write_seed(out / WEIGHTS / trial.configuration.key, replace(found, history=rows), 0)
+        write_seed(out / WEIGHTS / trial.configuration.key, fitted, 0)
     _write_events(out / EVENTS / trial.name, trial, entry)
     ledger.write(out / LEDGER, entry)
 
 
 def _write_events(folder: Path, trial: Trial, entry: Entry) -> None:
-    """Curves for TensorBoard, with the settings for its table of hyperparameters."""
+    """Write curves for TensorBoard, and the settings for its table of hyperparameters."""
     from torch.utils.tensorboard import SummaryWriter
     from torch.utils.tensorboard.summary import hparams
 
@@ -209,23 +156,26 @@ def _write_events(folder: Path, trial: Trial, entry: Entry) -> None:
     writer.close()
 
 
+def enter_stopped(out: Path, trial: Trial, epochs: int) -> None:
+    """Enter a trial that the scheduler has ended after some epochs."""
+    train = trial.configuration.train
+    ledger.write(
+        out / LEDGER, Entry(trial.configuration.key, trial.seed, "stopped", 0, epochs, 0.0, [], identity(train), {})
+    )
+
+
+def is_done(out: Path, trial: Trial) -> bool:
+    """Return whether the ledger has the trial."""
+    return ledger.path_of(out / LEDGER, trial.configuration.key, trial.seed).exists()
+
+
 def together(cfg: TuneConfig, speech: Store, music: Store) -> int:
-    """How many trials are trained side by side; on a GPU all that come."""
+    """Return how many trials to train side by side: on a GPU as many as come."""
     if device_of(cfg) == "cuda":
         return sys.maxsize
     return side_by_side([store.vectors.shape[1] for store in (speech, music)], cfg.base.model.dim)
 
 
 def device_of(cfg: TuneConfig) -> str:
-    """What trials are trained on."""
+    """Return torch's name of the device that trials are trained on."""
     return "cuda" if cfg.resources.gpus else "cpu"
-
-
-@lru_cache(maxsize=1)
-def material(cfg: TuneConfig) -> Material:
-    """The stores of a sweep; a worker reads them once for all its packs."""
-    speech, music = read_speech(cfg.speech, cfg.speech_text), read_store(cfg.music)
-    splits = split_stores(cfg, speech, music)
-    names = word_names(splits[0], splits[1], splits[2])
-    words = read_words(cfg.words, names) if cfg.words else built_in(names)
-    return Material(*splits, words, cfg.sweep.k)

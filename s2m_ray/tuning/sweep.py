@@ -16,13 +16,13 @@ from s2m_ray.config.space import flat, named
 from s2m_ray.config.tuning import TuneConfig
 from s2m_ray.errors import ConfigError
 from s2m_ray.files.claims import claim, versions
-from s2m_ray.joint.training.inputs import Splits, describe, split_stores, word_names, word_vectors
+from s2m_ray.joint.training.inputs import describe, read_stores, split_stores
 from s2m_ray.joint.training.resume import finish
-from s2m_ray.stores.speech import read_speech
-from s2m_ray.stores.store import Store, read_store
+from s2m_ray.stores.store import Store
 from s2m_ray.tuning import ledger
 from s2m_ray.tuning.ledger import Entry
-from s2m_ray.tuning.packs import LEDGER, WEIGHTS, Scorer
+from s2m_ray.tuning.packs import LEDGER, WEIGHTS
+from s2m_ray.tuning.scoring import Scorer
 from s2m_ray.tuning.selection import Choice, Queries, Row
 from s2m_ray.tuning.standing import Standing
 from s2m_ray.tuning.trials import Configuration, Trial
@@ -39,19 +39,17 @@ class Sweep:
         Raises:
             S2MError: stores, settings or the folder are wrong.
         """
-        stores = {"speech": read_speech(cfg.speech, cfg.speech_text), "music": read_store(cfg.music)}
-        self.cfg, self.stores = cfg, stores
-        self.splits: Splits = split_stores(cfg, stores["speech"], stores["music"])
-        self.described = {name: describe(store) for name, store in stores.items()}
+        speech, music = read_stores(cfg)
+        self.cfg, self.stores = cfg, {"speech": speech, "music": music}
+        self.data = split_stores(cfg, speech, music).with_words(cfg.words)
+        self.described = {name: describe(store) for name, store in self.stores.items()}
         job = {**self.described, "holdout": to_dict(cfg.holdout), "k": cfg.sweep.k, "command": "tune"}
         job |= {"device": "cuda" if cfg.resources.gpus else "cpu"}  # their last digits differ
         claim(cfg.out, job, ConfigError)
-        word_names(self.splits[0], self.splits[1], self.splits[2])
-        speech = self.splits[1]
-        scorer = Scorer(speech, self.splits[3], cfg.sweep.k)
-        speakers = speech.column("speaker")
         self.first_epoch_at: float | None = None
-        self.queries = Queries(tuple(speech.column("item_id")), tuple(speakers), scorer.floors())
+        queries = self.data.valid_speech
+        floors = Scorer(queries, self.data.valid_music, cfg.sweep.k).floors()
+        self.queries = Queries(tuple(queries.column("item_id")), tuple(queries.column("speaker")), floors)
 
     def done(self) -> dict[tuple[str, int], Entry]:
         """The ledger; without ASHA what an earlier ASHA ended is open again."""
@@ -130,12 +128,12 @@ def seal_sweep(sweep: Sweep, row: Row, out: Path) -> None:
     """The checkpoint of a configuration, as `s2m train` leaves it."""
     cfg = replace(row.configuration.train, seeds=sweep.cfg.seeds, out=out)
     described = dict(sweep.described)
-    if words := word_vectors(cfg, sweep.splits):
+    if words := sweep.data.words_for(cfg.loss):
         described["words"] = words.describe()
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     wall_s = sum(entry.seconds for entry in row.entries)
-    finish(cfg, sweep.cfg.out / WEIGHTS / row.configuration.key, described, sweep.splits, wall_s=wall_s)
+    finish(cfg, sweep.cfg.out / WEIGHTS / row.configuration.key, described, sweep.data, wall_s=wall_s)
 
 
 def forget_weights(out: Path, choice: Choice) -> None:
@@ -156,13 +154,13 @@ def sweep_header(sweep: Sweep, rows: Sequence[Row], choice: Choice, failed: dict
             "split": cfg.select_split,
             "metric": cfg.sweep.objective,
             "queries": len(sweep.queries.ids),
-            "gallery": len(sweep.splits[3].vectors),
+            "gallery": len(sweep.data.valid_music.vectors),
             "unit": sweep.queries.unit,
         },
         "configurations": len(rows),
         "trials": sum(len(row.entries) for row in rows),
         "seeds": list(cfg.seeds),
-        "synthetic": "synth" in {*_corpora(sweep.splits[1]), *_corpora(sweep.splits[3])},
+        "synthetic": "synth" in {*_corpora(sweep.data.valid_speech), *_corpora(sweep.data.valid_music)},
         "failed": failed,
         "versions": versions("ray", "torch", "scikit-learn"),
     }

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from sklearn.metrics import ndcg_score
-from support.toy_stores import four, join, rows, store, toy, write_foreign, write_sealed
+from support.toy_stores import join, rows, store, toy, training_data, write_foreign, write_sealed
 
 from jobs.evaluate import Workers, run
 from s2m_ray.config.evaluation import EvalConfig
@@ -25,7 +25,8 @@ from s2m_ray.evaluation.evaluate import Scoring, evaluate
 from s2m_ray.evaluation.ranking import Search
 from s2m_ray.evaluation.reading import read_evaluations, refuse_unpaired
 from s2m_ray.joint.checkpoint import Checkpoint, read_checkpoint, seal, write_seed
-from s2m_ray.joint.training.fit import fit
+from s2m_ray.joint.training.epochs import Method
+from s2m_ray.joint.training.fit import Training
 from s2m_ray.report.page import write_report
 from s2m_ray.stores.gallery import read_gallery
 from s2m_ray.stores.store import Store
@@ -39,7 +40,8 @@ QUERIES, GALLERY = toy("speech", "test", 14), toy("music", "test", 11)
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """Hardly trained, so that good and bad ranks occur."""
     optimisation = FitConfig(batch_size=8, epochs=1, warmup_epochs=0, lr=1e-3, patience=1, valid_triplets=8)
-    result = fit(*four(), seeds=SEEDS, model=ModelConfig(dim=4), loss=LossConfig(), optimisation=optimisation)
+    method = Method(ModelConfig(dim=4), LossConfig(), optimisation)
+    result = Training(training_data(), method, SEEDS).run()
     out, parts = tmp_path_factory.mktemp("model"), tmp_path_factory.mktemp("parts")
     for place in range(len(SEEDS)):
         write_seed(parts, result, place)

@@ -24,11 +24,10 @@ from s2m_ray.config.resources import ResourceConfig
 from s2m_ray.config.training import FitConfig, HoldoutConfig, LossConfig, ModelConfig, TrainConfig
 from s2m_ray.errors import CheckpointError, ConfigError, StoreError
 from s2m_ray.joint.checkpoint import HEADER, HISTORY, WEIGHTS, read_checkpoint, seed_path
-from s2m_ray.joint.training.fit import fit
-from s2m_ray.joint.training.inputs import split_stores
+from s2m_ray.joint.training.epochs import Method
+from s2m_ray.joint.training.fit import Training
+from s2m_ray.joint.training.inputs import read_stores, split_stores
 from s2m_ray.joint.training.snapshot import Keeper
-from s2m_ray.stores.speech import read_speech
-from s2m_ray.stores.store import read_store
 
 ROOT = Path(__file__).resolve().parents[2]
 FIT = FitConfig(batch_size=16, epochs=6, warmup_epochs=1, lr=1e-2, patience=6, valid_triplets=32)
@@ -261,33 +260,16 @@ def begun(done: TrainConfig, out: Path, workers: int) -> TrainConfig:
     parts = cfg.out / "seeds"
     parts.mkdir(parents=True)
     shutil.copy(done.out / "job.json", cfg.out)
-    stores = split_stores(cfg, read_speech(cfg.speech, None), read_store(cfg.music))
-
-    class Killed(Exception):
-        pass
-
+    data = split_stores(cfg, *read_stores(cfg))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     for worker in range(workers):
-
-        def kill(epoch: int, rows: Any, last: int = 3 - (worker > 0)) -> None:
-            if epoch == last:
-                raise Killed
-
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        with pytest.raises(Killed):
-            fit(
-                stores[0],
-                stores[2],
-                stores[1],
-                stores[3],
-                seeds=cfg.seeds[worker::workers],
-                model=cfg.model,
-                loss=cfg.loss,
-                optimisation=cfg.fit,
-                keeper=Keeper(parts, every_s=0),
-                on_epoch=kill,
-            )
-        torch.set_num_threads(before)
+        training, keeper = Training(data, Method.of(cfg), cfg.seeds[worker::workers]), Keeper(parts, every_s=0)
+        for epoch in training.epochs():
+            if epoch.number == 3 - (worker > 0):
+                break
+            keeper.write(training.snapshot())
+    torch.set_num_threads(before)
     return cfg
 
 

@@ -19,7 +19,8 @@ from s2m_ray.config.training import FitConfig, LossConfig, ModelConfig
 from s2m_ray.config.tuning import SweepConfig, TuneConfig
 from s2m_ray.errors import ConfigError
 from s2m_ray.joint.checkpoint import read_checkpoint
-from s2m_ray.joint.training.fit import fit
+from s2m_ray.joint.training.epochs import Method
+from s2m_ray.joint.training.fit import Training
 from s2m_ray.joint.training.inputs import split_stores
 from s2m_ray.stores.store import read_store
 from s2m_ray.tuning import ledger
@@ -49,7 +50,7 @@ def config(stores: Path, out: Path, space: dict[str, Any] | None = None, **chang
 def here() -> Iterator[None]:
     """Packs are trained in this process."""
 
-    def run_packs(cfg: TuneConfig, packs: Sequence[inbox.Pack], *_: Any) -> dict[str, str]:
+    def run_packs(cfg: TuneConfig, packs: Sequence[inbox.Trials], *_: Any) -> dict[str, str]:
         for pack in packs:
             run_pack(pack, tuning_packs.material(cfg), cfg.out)
         return {}
@@ -219,19 +220,8 @@ def test_a_sweep_takes_the_own_labels_that_a_training_takes(tmp_path: Path, fram
     swept = tune.run(cfg)
     assert [row.status for row in swept.rows] == ["done", "done"]
     for row in swept.rows:  # the numbers are those of training alone, which has always taken these labels
-        train_speech, valid_speech, train_music, valid_music = split_stores(
-            cfg, read_store(cfg.speech), read_store(cfg.music)
-        )
-        alone = fit(
-            train_speech,
-            train_music,
-            valid_speech,
-            valid_music,
-            seeds=(0,),
-            model=cfg.model,
-            loss=row.configuration.train.loss,
-            optimisation=cfg.fit,
-        )
+        data = split_stores(cfg, read_store(cfg.speech), read_store(cfg.music))
+        alone = Training(data, Method.of(row.configuration.train), (0,)).run()
         assert alone.label_map == {"angry": "angry", "sad": "sad", "wistful": "wistful"}
         expected = [(line["epoch"], line["train_loss"], line["valid_loss"]) for line in alone.history]
         assert list(row.entries[0].history) == expected

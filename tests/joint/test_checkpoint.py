@@ -7,12 +7,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from support.toy_stores import four
+from support.toy_stores import training_data
 
 from s2m_ray.config.training import FitConfig, LossConfig, ModelConfig
 from s2m_ray.errors import CheckpointError
 from s2m_ray.joint.checkpoint import HEADER, HISTORY, WEIGHTS, Fit, read_checkpoint, seal, seed_path, write_seed
-from s2m_ray.joint.training.fit import fit
+from s2m_ray.joint.training.epochs import Method
+from s2m_ray.joint.training.fit import Training
 
 SEEDS = (4, 0, 9)
 
@@ -20,7 +21,8 @@ SEEDS = (4, 0, 9)
 @pytest.fixture(scope="module")
 def trained() -> Fit:
     optimisation = FitConfig(batch_size=8, epochs=2, warmup_epochs=1, patience=2, valid_triplets=8)
-    return fit(*four(), seeds=SEEDS, model=ModelConfig(dim=5), loss=LossConfig(), optimisation=optimisation)
+    method = Method(ModelConfig(dim=5), LossConfig(), optimisation)
+    return Training(training_data(), method, SEEDS).run()
 
 
 @pytest.fixture(scope="module")

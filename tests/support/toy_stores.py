@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from s2m_ray.emotions.words import Words
+from s2m_ray.joint.training.inputs import TrainingData
 from s2m_ray.stores.shards import Stored, seal, write_shard
 from s2m_ray.stores.store import STORE_HEADER, Store
 
@@ -55,12 +57,18 @@ def toy(modality: str, split: str, count: int, *, dim: int = 8, informative: boo
 
 
 def four(*, dim: int = 8, informative: bool = True) -> tuple[Store, Store, Store, Store]:
-    """Speech and music to train on, speech and music to stop early by: the order in which ``fit`` takes them."""
+    """Make speech and music to train on, then speech and music to stop early by."""
     sizes = (("speech", "train", 40), ("music", "train", 30), ("speech", "valid", 20), ("music", "valid", 15))
     train_speech, train_music, valid_speech, valid_music = (
         toy(modality, split, count, dim=dim, informative=informative) for modality, split, count in sizes
     )
     return train_speech, train_music, valid_speech, valid_music
+
+
+def training_data(stores: Sequence[Store] | None = None, words: Words | None = None) -> TrainingData:
+    """Make the data of a training from stores in the order of :func:`four`, which is also the default."""
+    speech, music, valid_speech, valid_music = stores or four()
+    return TrainingData(speech, valid_speech, music, valid_music, words)
 
 
 def join(stores: Sequence[Store]) -> Store:

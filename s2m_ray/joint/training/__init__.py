@@ -1,5 +1,5 @@
-"""Training of the joint space: vectors in, checkpoint out."""
+"""Train the joint space: vectors in, checkpoint out."""
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["fit", "inputs", "resume", "snapshot"])
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["epochs", "fit", "inputs", "resume", "snapshot"])

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -35,11 +35,11 @@ class Method:
         5
     """
 
-    model: ModelConfig = ModelConfig()
-    loss: LossConfig = LossConfig()
-    optimisation: FitConfig = FitConfig()
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimisation: FitConfig = field(default_factory=FitConfig)
     modality: Modality = "audio"  # of the speech; late and masking fusion need a store of two halves
-    parity: ParityConfig = ParityConfig()
+    parity: ParityConfig = field(default_factory=ParityConfig)
     device: str = "cpu"
     variants: tuple[Variant, ...] = ()  # of each member, where they differ in what FREE lists
 

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from s2m_ray.config.training import LossConfig, TrainConfig
-from s2m_ray.emotions.items import own_points
-from s2m_ray.emotions.maps import max_map
+from s2m_ray.emotions.items import music_map, own_points
 from s2m_ray.emotions.plane import Points
 from s2m_ray.emotions.words import Words, built_in, read_words
 from s2m_ray.joint.training.holdout import split_holdout
@@ -73,8 +72,7 @@ class TrainingData:
         Raises:
             ManifestError: An emotion has no coordinates.
         """
-        speech = [*self.train_speech.column("emotion"), *self.valid_speech.column("emotion")]
-        return max_map(speech, self.train_music.column("emotion"), self.own_points)
+        return music_map([self.train_speech.items, self.valid_speech.items], self.train_music.items)
 
     def words_for(self, loss: LossConfig) -> Words | None:
         """Return the word vectors that a loss needs, which are the built-in ones unless others were given.

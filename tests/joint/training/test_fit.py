@@ -1,6 +1,7 @@
 """Training on small stores: schedule, independence of the seeds, early stopping, and that it learns."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -8,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.toy_stores import four, toy
+from support.toy_stores import four, join, toy, training_data
 
 from s2m_ray.config.training import FitConfig, LossConfig, ModelConfig
 from s2m_ray.errors import ConfigError, StoreError
 from s2m_ray.evaluation.metrics import precision_at_k
 from s2m_ray.joint.checkpoint import Fit
-from s2m_ray.joint.heads import JointModel
-from s2m_ray.joint.training.fit import fit
+from s2m_ray.joint.training.epochs import Method
+from s2m_ray.joint.training.fit import Epoch, Training, fit
 from s2m_ray.joint.training.optimiser import learning_rate
 from s2m_ray.search.order import rank
 
@@ -38,16 +39,14 @@ def short_fit(
     stores: Any = None,
     loss: LossConfig = SOFT,
     optimisation: FitConfig = SHORT,
-    **rest: Any,
+    watch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Fit:
-    return fit(
-        *(stores or four(dim=dim)),
-        seeds=seeds,
-        model=ModelConfig(dim=joint, dropout=dropout),
-        loss=loss,
-        optimisation=optimisation,
-        **rest,
-    )
+    method = Method(ModelConfig(dim=joint, dropout=dropout), loss, optimisation)
+    training = Training(training_data(stores or four(dim=dim)), method, seeds)
+    for epoch in training.epochs():
+        training.require_finite(epoch)
+        watch(epoch)
+    return training.fitted()
 
 
 def weights(result: Fit, seed: int) -> dict[str, torch.Tensor]:
@@ -167,16 +166,14 @@ def test_each_seed_stops_by_its_own_patience_and_gets_its_best_state_back() -> N
     states: list[dict[int, dict[str, torch.Tensor]]] = []  # of each epoch and place
     told: dict[float, int] = dict.fromkeys(SEEDS, 0)
 
-    def count(epoch: int, rows: list[dict[str, float]]) -> None:
-        for row in rows:
+    def keep(epoch: Epoch) -> None:
+        for row in epoch.rows:
             told[row["seed"]] += 1
-        assert {row["epoch"] for row in rows} == {epoch}
+        assert {row["epoch"] for row in epoch.rows} == {epoch.number}
+        state = epoch.net.seedwise_state()
+        states.append({p: {name: v[row].clone() for name, v in state.items()} for row, p in enumerate(epoch.members)})
 
-    def keep(epoch: int, places: list[int], net: JointModel) -> None:
-        state = net.seedwise_state()
-        states.append({p: {name: v[row].clone() for name, v in state.items()} for row, p in enumerate(places)})
-
-    stopped = short_fit(SEEDS, stores=noise, optimisation=replace(patient, patience=2), on_epoch=count, watch=keep)
+    stopped = short_fit(SEEDS, stores=noise, optimisation=replace(patient, patience=2), watch=keep)
     lengths = []
     for place, seed in enumerate(SEEDS):
         curve = [row["valid_loss"] for row in history(curves, seed)]
@@ -265,3 +262,13 @@ def test_fewer_items_than_a_batch_are_one_step_an_epoch() -> None:
     result = short_fit((0,), stores=(few, music, valid_speech, valid_music))
     assert len(result.history) == SHORT.epochs
     assert result.history[1]["lr"] == pytest.approx(SHORT.lr / 2)  # epoch 1 of a warm-up of 2, at its only step
+
+
+def test_the_short_way_is_the_long_one_to_its_end() -> None:
+    speech, music, valid_speech, valid_music = four()
+    method = Method(ModelConfig(dim=8), SOFT, SHORT)
+    short = fit(join([speech, valid_speech]), join([music, valid_music]), method, seeds=(0, 1))
+    long = short_fit()
+    for seed in long.seeds:
+        assert_same_weights(weights(short, seed), weights(long, seed))
+    assert short.history == long.history

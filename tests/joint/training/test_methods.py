@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.toy_stores import four, toy
+from support.toy_stores import four, toy, training_data
 from test_fit import assert_same_weights, history
 
 from s2m_ray.config.training import FUSED, FitConfig, LossConfig, ModelConfig, ParityConfig
@@ -18,9 +18,10 @@ from s2m_ray.evaluation.metrics import precision_at_k
 from s2m_ray.joint.checkpoint import Fit
 from s2m_ray.joint.heads import JointModel, is_shared
 from s2m_ray.joint.training import epochs
-from s2m_ray.joint.training.fit import fit
+from s2m_ray.joint.training.epochs import Method
+from s2m_ray.joint.training.fit import Training
 from s2m_ray.joint.training.side_by_side import EarlyStop
-from s2m_ray.joint.training.snapshot import Keeper, read_snapshots
+from s2m_ray.joint.training.snapshot import Keeper, Snapshot, read_snapshots
 from s2m_ray.search.order import rank
 from s2m_ray.stores.store import Part, Store
 
@@ -50,26 +51,24 @@ def stores(modality: str) -> tuple[Store, Store, Store, Store]:
     return speech, music, valid_speech, valid_music
 
 
-def run(
+def prepared(
     seeds: tuple[int, ...] = SEEDS,
     framework: Any = "triplet_sp_soft",
     modality: Any = "audio",
     optimisation: FitConfig = SHORT,
+    *,
     given: Any = None,
-    loss: Any = None,
+    loss: LossConfig | None = None,
+    resume: Snapshot | None = None,
     **rest: Any,
-) -> Fit:
+) -> Training:
     loss = loss or LossConfig(framework=framework, margin=0.4, emo_lambda=1.0)
-    words = {"words": WORDS} if loss.has_tags else {}
-    return fit(
-        *(given or stores(modality)),
-        seeds=seeds,
-        model=ModelConfig(dim=16),
-        loss=loss,
-        optimisation=optimisation,
-        modality=modality,
-        **(words | rest),
-    )
+    data = training_data(given or stores(modality), WORDS)
+    return Training(data, Method(ModelConfig(dim=16), loss, optimisation, modality, **rest), seeds, resume=resume)
+
+
+def run(*args: Any, **options: Any) -> Fit:
+    return prepared(*args, **options).run()
 
 
 def weights(result: Fit, seed: int) -> dict[str, torch.Tensor]:
@@ -95,15 +94,16 @@ def test_settings_at_once_are_the_settings_alone_bit_for_bit(framework: Any) -> 
         (LossConfig(framework=framework, margin=margin, emo_lambda=emo_lambda), replace(patient, lr=lr))
         for margin, emo_lambda, lr in ((0.2, 1.0, 1e-2), (0.4, 0.5, 1e-2), (0.4, 2.0, 3e-3))
     ]
-    seeds, variants = (0, 1) * 3, [one for one in settings for _ in range(2)]
-    together = run(seeds, given=noise, loss=settings[0][0], optimisation=patient, variants=variants)
+    seeds, variants = (0, 1) * 3, tuple(one for one in settings for _ in range(2))
+    training = prepared(seeds, given=noise, loss=settings[0][0], optimisation=patient, variants=variants)
+    together = training.run()
     lengths = set()
     for place, (seed, (loss, optimisation)) in enumerate(zip(seeds, variants, strict=True)):
         alone = run((seed,), given=noise, loss=loss, optimisation=optimisation)
         state = {n: v if is_shared(n) else v[place] for n, v in together.model.state_dict().items()}
         assert_same_weights(state, weights(alone, seed))
-        own = [row for row in together.history if row["member"] == place]
-        assert [row | {"member": place} for row in alone.history] == own
+        own = training.fitted([place]).history
+        assert alone.history == own
         assert together.best_epoch[place] == alone.best_epoch[0]
         lengths.add(len(own))
     assert len(lengths) > 1
@@ -176,13 +176,8 @@ def test_late_fusion_of_vectors_in_one_piece_is_refused() -> None:
 
 
 def test_built_in_words_stand_in_where_none_are_given() -> None:
-    result = fit(
-        *four(),
-        seeds=(0,),
-        model=ModelConfig(dim=8),
-        loss=LossConfig(framework="triplet_sp"),
-        optimisation=replace(SHORT, epochs=2, warmup_epochs=1),
-    )
+    method = Method(ModelConfig(dim=8), LossConfig(framework="triplet_sp"), replace(SHORT, epochs=2, warmup_epochs=1))
+    result = Training(training_data(), method, (0,)).run()
     assert result.model.words.shape == (3, 300)
 
 
@@ -267,8 +262,14 @@ def test_cumulative_patience_counts_in_total_and_inside_the_warm_up() -> None:
         assert expected[1] < 20
 
 
-class Killed(Exception):
-    pass
+def run_with_snapshots(training: Training, folder: Path, epochs: int) -> None:
+    """Train until so many epochs have left a snapshot."""
+    keeper = Keeper(folder, every_s=0)
+    for epoch in training.epochs():
+        if epoch.number == epochs:
+            return
+        if not epoch.is_last:
+            keeper.write(training.snapshot())
 
 
 @pytest.mark.parametrize("modality", ["audio", "masking_fusion"])
@@ -284,14 +285,8 @@ def test_training_that_was_stopped_goes_on_as_if_nothing_had_been(
     whole = run(SEEDS, **options)
     length = max(row["epoch"] for row in whole.history) + 1
     for stop_at in range(1, int(length)):
-
-        def killed(epoch: int, rows: Any, stop_at: int = stop_at) -> None:
-            if epoch == stop_at:
-                raise Killed
-
         folder = tmp_path / f"{stop_at}"
-        with pytest.raises(Killed):
-            run(SEEDS, keeper=Keeper(folder, every_s=0), on_epoch=killed, **options)
+        run_with_snapshots(prepared(SEEDS, **options), folder, stop_at)
         # another grouping than the one that was killed: each seed goes on, alone or beside others
         groups = [SEEDS] if stop_at % 2 else [SEEDS[1:], SEEDS[:1]]
         for group in groups:
@@ -308,7 +303,9 @@ def test_a_snapshot_of_seeds_that_have_all_stopped_is_only_finished(tmp_path: Pa
     """Those of a worker that trained others beside them."""
     noise = four(informative=False)
     optimisation = replace(SHORT, epochs=30, patience=2)
-    whole = run(SEEDS, given=noise, optimisation=optimisation, keeper=Keeper(tmp_path, every_s=0))
+    training = prepared(SEEDS, given=noise, optimisation=optimisation)
+    run_with_snapshots(training, tmp_path, optimisation.epochs)
+    whole = training.fitted()
     last = {seed: history(whole, seed)[-1]["epoch"] for seed in SEEDS}
     first = min(SEEDS, key=last.__getitem__)
     assert last[first] + 1 < max(last.values())  # it stood still while another went on

@@ -4,33 +4,29 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.toy_stores import four
+from support.toy_stores import training_data
 
 from s2m_ray.config.training import FitConfig, LossConfig, ModelConfig
 from s2m_ray.joint.checkpoint import Fit
-from s2m_ray.joint.training.epochs import Variant
-from s2m_ray.joint.training.fit import fit
+from s2m_ray.joint.training.epochs import Method
+from s2m_ray.joint.training.fit import Training
 
 MODEL = ModelConfig(dim=8)
 FIT = FitConfig(batch_size=8, epochs=14, warmup_epochs=2, patience=2, valid_triplets=32, lr=2e-3)
 
 
-def train(
-    loss: LossConfig, settings: FitConfig, seeds: tuple[int, ...], variants: list[Variant] | None = None
-) -> Fit:
-    train_speech, train_music, valid_speech, valid_music = four()
-    return fit(
-        train_speech,
-        train_music,
-        valid_speech,
-        valid_music,
-        seeds=seeds,
-        model=MODEL,
-        loss=loss,
-        optimisation=settings,
-        variants=variants,
-        on_stop=None,
-    )
+def train(loss: LossConfig, settings: FitConfig, seeds: tuple[int, ...]) -> Fit:
+    return Training(training_data(), Method(MODEL, loss, settings), seeds).run()
+
+
+def ends(training: Training) -> dict[int, Fit]:
+    """Train to the end; what each member is as soon as it has stopped."""
+    fitted: dict[int, Fit] = {}
+    for epoch in training.epochs():
+        assert not set(epoch.members) & set(fitted), "a member that has stopped is not computed any more"
+        fitted |= {member: training.fitted([member]) for member in epoch.ended}
+        assert epoch.is_last == (len(fitted) == len(training.seeds))
+    return fitted
 
 
 @pytest.mark.parametrize(
@@ -51,17 +47,18 @@ def test_a_pack_has_the_numbers_of_trials_alone(loss: LossConfig) -> None:
         (5, {"margin": 1.1, "emo_lambda": 0.1}, {"lr": 1e-2, "min_lr": 1e-4}),
     ]
     variants = [(replace(loss, **of_loss), replace(FIT, **of_fit)) for _, of_loss, of_fit in members]
-    packed = train(loss, FIT, tuple(seed for seed, *_ in members), variants)
-    ends = set()
+    method = Method(MODEL, loss, FIT, variants=tuple(variants))
+    training = Training(training_data(), method, tuple(seed for seed, *_ in members))
+    packed = training.run()
+    lengths = set()
     for place, (seed, *_) in enumerate(members):
         alone = train(*variants[place], (seed,))
-        rows = [{k: v for k, v in row.items() if k != "member"} for row in packed.history if row["member"] == place]
-        assert rows == alone.history
+        assert training.fitted([place]).history == alone.history
         assert packed.best_epoch[place] == alone.best_epoch[0]
-        ends.add(len(rows))
+        lengths.add(len(alone.history))
         for name, value in alone.model.seedwise_state().items():
             assert torch.equal(packed.model.state_dict()[name][place], value[0]), name
-    assert len(ends) > 1, "all stopped at once: taking out was not tried"
+    assert len(lengths) > 1, "all stopped at once: taking out was not tried"
 
 
 def test_without_weight_the_soft_framework_is_the_plain_one() -> None:
@@ -72,51 +69,26 @@ def test_without_weight_the_soft_framework_is_the_plain_one() -> None:
         assert torch.equal(value, soft.model.state_dict()[name]), name
 
 
-def test_each_member_is_handed_over_as_soon_as_it_stops() -> None:
-    variants = [(LossConfig(margin=margin), FIT) for margin in (0.2, 0.5, 0.9)]
-    train_speech, train_music, valid_speech, valid_music = four()
-    told: dict[int, Fit] = {}
-    epochs: list[tuple[int, int]] = []
-    whole = fit(
-        train_speech,
-        train_music,
-        valid_speech,
-        valid_music,
-        seeds=(0, 0, 1),
-        model=MODEL,
-        loss=variants[0][0],
-        optimisation=FIT,
-        variants=variants,
-        on_stop=told.__setitem__,
-        on_epoch=lambda epoch, rows: epochs.append((epoch, len(rows))),
-    )
-    assert sorted(told) == [0, 1, 2]
-    for place, one in told.items():
-        assert one.best_epoch == [whole.best_epoch[place]]
-        assert one.history == [row for row in whole.history if row["member"] == place]
-        for name, value in one.model.seedwise_state().items():
-            assert torch.equal(value[0], whole.model.state_dict()[name][place])
-    assert sum(rows for _, rows in epochs) == len(whole.history)
+def test_each_member_is_there_as_soon_as_it_stops() -> None:
+    variants = tuple((LossConfig(margin=margin), FIT) for margin in (0.2, 0.5, 0.9))
+    training = Training(training_data(), Method(MODEL, variants[0][0], FIT, variants=variants), (0, 0, 1))
+    at_its_end = ends(training)
+    whole = training.fitted()
+    assert sorted(at_its_end) == [0, 1, 2]
+    for member, early in at_its_end.items():
+        assert early.best_epoch == [whole.best_epoch[member]]
+        assert early.history == training.fitted([member]).history
+        for name, value in early.model.seedwise_state().items():
+            assert torch.equal(value[0], whole.model.state_dict()[name][member])
+    assert sum(len(early.history) for early in at_its_end.values()) == len(whole.history)
 
 
 def test_a_member_that_diverges_takes_no_other_along() -> None:
     wild = replace(FIT, lr=0.9, min_lr=0.9, weight_decay=1e38, warmup_epochs=0)
     tame = replace(FIT, warmup_epochs=0)
     loss = LossConfig()
-    train_speech, train_music, valid_speech, valid_music = four()
-    told: dict[int, Fit] = {}
-    fit(
-        train_speech,
-        train_music,
-        valid_speech,
-        valid_music,
-        seeds=(0, 0),
-        model=MODEL,
-        loss=loss,
-        optimisation=tame,
-        variants=[(loss, wild), (loss, tame)],
-        on_stop=told.__setitem__,
-    )
-    assert not torch.isfinite(torch.tensor(told[0].history[-1]["valid_loss"]))
+    method = Method(MODEL, loss, tame, variants=((loss, wild), (loss, tame)))
+    at_its_end = ends(Training(training_data(), method, (0, 0)))
+    assert not torch.isfinite(torch.tensor(at_its_end[0].history[-1]["valid_loss"]))
     alone = train(loss, tame, (0,))
-    assert [row["valid_loss"] for row in told[1].history] == [row["valid_loss"] for row in alone.history]
+    assert [row["valid_loss"] for row in at_its_end[1].history] == [row["valid_loss"] for row in alone.history]
