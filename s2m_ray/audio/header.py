@@ -48,14 +48,6 @@ def plain_wav(stream: BinaryIO, size: int) -> tuple[float, int, int, dict[str, s
 
     libsndfile takes ten times as long, and libraries of millions of short clips are WAV files of this kind.
 
-    >>> import io
-    >>> file = io.BytesIO()
-    >>> import soundfile
-    >>> soundfile.write(file, [0.0] * 800, 8000, format="WAV")
-    >>> _ = file.seek(0)
-    >>> plain_wav(file, 1644)
-    (0.1, 8000, 1, {})
-
     Args:
         stream: Seekable stream of the whole file, at its start.
         size: Bytes of the file.
