@@ -11,6 +11,7 @@ from s2m_ray.files.place import arrow_filesystem
 
 # Decoders read in small pieces, and each would be a request. So an object up to this size is fetched in one request.
 FETCHED_BYTES = 64 << 20
+REFUSALS = (OSError, ValueError, NotImplementedError, StoreError)  # ValueError: a NUL in a path, an unknown scheme
 
 
 def open_audio(uri: str) -> Any:
@@ -25,40 +26,42 @@ def open_audio(uri: str) -> Any:
     Raises:
         DecodeError: ``missing``, ``unreadable`` or ``empty_file``.
     """
-    uri, member = outer_of(uri)
+    outer, member = outer_of(uri)
     try:
-        if "://" in uri:
-            from pyarrow.fs import LocalFileSystem
-
-            filesystem, path = arrow_filesystem(uri)
-            if isinstance(filesystem, LocalFileSystem):
-                _refuse_devices(path)
-            stream = filesystem.open_input_file(path)
-            if member is None and stream.size() <= FETCHED_BYTES:
-                with stream:
-                    stream = io.BytesIO(stream.read())
-        else:
-            _refuse_devices(uri)
-            stream = open(uri, "rb")  # noqa: SIM115, PTH123 - the caller closes it; a Path would take as long as reading a header
+        stream = _opened(outer, whole=member is None)
         if member is not None:
+            start, stop = member
             with stream:
-                stream.seek(member[0])
-                stream = io.BytesIO(stream.read(member[1] - member[0]))
+                stream.seek(start)
+                stream = io.BytesIO(stream.read(stop - start))
         size = stream.seek(0, io.SEEK_END) or stream.tell()
         stream.seek(0)
     except FileNotFoundError:
         raise DecodeError("missing: no such file") from None
-    except (
-        OSError,
-        ValueError,
-        NotImplementedError,
-        StoreError,
-    ) as error:  # ValueError: a NUL in a path, or a scheme that is not known
+    except REFUSALS as error:
         text = getattr(error, "strerror", None) or str(error)
         raise DecodeError(f"unreadable: {masked(text.partition(chr(10))[0])}") from None
     if size == 0:
         stream.close()
         raise DecodeError("empty_file: 0 bytes; was the download interrupted?")
+    return stream
+
+
+def _opened(uri: str, *, whole: bool) -> Any:
+    """Open a file or an object; an object that is wanted whole comes in one request if it is not too large."""
+    if "://" not in uri:
+        _refuse_devices(uri)
+        # the caller closes it; a Path would take as long as reading a header
+        return open(uri, "rb")  # noqa: PTH123
+    from pyarrow.fs import LocalFileSystem
+
+    filesystem, path = arrow_filesystem(uri)
+    if isinstance(filesystem, LocalFileSystem):
+        _refuse_devices(path)
+    stream = filesystem.open_input_file(path)
+    if whole and stream.size() <= FETCHED_BYTES:
+        with stream:
+            return io.BytesIO(stream.read())
     return stream
 
 
