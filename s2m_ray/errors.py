@@ -1,15 +1,15 @@
-"""What a user can cause. The command line turns each of these into one line and exit code 2.
+"""Errors that a user can cause. The command line turns each of them into one line and exit code 2.
 
-A message says, in this order: where, what was found, what was expected, the likely cause. Every class takes
-one string and has no ``__init__`` of its own: an exception with more arguments does not unpickle when it
-travels from a Ray worker to the driver.
+A message says, in this order: where the error is, what was found, what was expected, and the likely cause. Every
+class takes one string and has no ``__init__`` of its own. An exception with more arguments could not be unpickled
+when it travels from a Ray worker to the driver.
 """
 
 EXIT_INTERRUPTED = 75  # sysexits.h calls it EX_TEMPFAIL: try again later
 
 
 class S2MError(Exception):
-    """Base of all errors that are the user's to mend."""
+    """The base of all errors that the user can mend."""
 
 
 class ConfigError(S2MError):
@@ -21,21 +21,26 @@ class ManifestError(S2MError):
 
 
 class DecodeError(S2MError):
-    """One item gives no usable audio. The text is ``reason: detail``; the reason is a fixed word."""
+    """One item gives no usable audio. The text is ``reason: detail``, and the reason is a fixed word.
+
+    >>> error = DecodeError("missing: no such file")
+    >>> error.reason, error.detail
+    ('missing', 'no such file')
+    """
 
     @property
     def reason(self) -> str:
-        """The fixed word before the first colon, such as ``missing`` or ``not_audio``."""
+        """Return the fixed word before the first colon, such as ``missing`` or ``not_audio``."""
         return str(self).partition(": ")[0]
 
     @property
     def detail(self) -> str:
-        """What was found, for people."""
+        """Return what was found, for people to read."""
         return str(self).partition(": ")[2]
 
 
 class Interrupted(S2MError):
-    """A job ended before it was done, without loss: the same call goes on. The command line's exit code is 75."""
+    """A job ended early and lost nothing. The same call continues it. The exit code is ``EXIT_INTERRUPTED``."""
 
 
 class StoreError(S2MError):

@@ -1,23 +1,37 @@
-"""Addresses as texts: leave secrets out of a URI, and address a member of a tar shard."""
+"""Handle addresses as texts: leave secrets out of a URI, and address a member of a tar shard."""
 
 import re
 
 RANGE = re.compile(r"#bytes=(\d+)-(\d+)$")
-S3_OPTIONS = ("region", "scheme", "endpoint_override", "tls_ca_file_path")  # of the query of a URI
+S3_OPTIONS = ("region", "scheme", "endpoint_override", "tls_ca_file_path")  # that the query of a URI may have
 SECRETS = re.compile(r"(\w+://)(?:[^\s/@'\"]*@|[^\s/@:'\"]+:[^\s@'\"]+@)?([^\s?'\"]*)(?:\?[^\s'\"]*)?")
 
 
 def masked(text: str) -> str:
-    """A text whose URIs have neither user and password nor query."""
+    """Return a text without the user, the password and the query of every URI in it.
+
+    >>> masked("cannot open 's3://KEY:SECRET@bucket/a?region=x': no such file")
+    "cannot open 's3://bucket/a': no such file"
+    """
     return SECRETS.sub(r"\1\2", text)
 
 
 def member_uri(outer: str, start: int, stop: int) -> str:
-    """Address of the bytes ``[start, stop)`` of a file."""
+    """Return the address of the bytes ``[start, stop)`` of a file.
+
+    >>> member_uri("s3://bucket/train-000000.tar", 512, 90112)
+    's3://bucket/train-000000.tar#bytes=512-90112'
+    """
     return f"{outer}#bytes={start}-{stop}"
 
 
 def outer_of(uri: str) -> tuple[str, tuple[int, int] | None]:
-    """The outer file and the range in it; a uri of a whole file as it is, and None."""
-    found = RANGE.search(uri)
-    return (uri[: found.start()], (int(found[1]), int(found[2]))) if found else (uri, None)
+    """Return the file that an address is in and the range of bytes, which is None for a whole file.
+
+    >>> outer_of("/shards/a.tar#bytes=512-90112")
+    ('/shards/a.tar', (512, 90112))
+    >>> outer_of("/music/a.flac")
+    ('/music/a.flac', None)
+    """
+    member = RANGE.search(uri)
+    return (uri[: member.start()], (int(member[1]), int(member[2]))) if member else (uri, None)

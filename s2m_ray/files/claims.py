@@ -1,4 +1,4 @@
-"""Claim the output folder of a job, so that two settings never share one."""
+"""Claim and lock the output folder of a job, so that two jobs never mix their results in it."""
 
 import hashlib
 import json
@@ -19,36 +19,54 @@ from s2m_ray.errors import S2MError, StoreError
 from s2m_ray.files.place import Place, is_local
 from s2m_ray.files.whole import read_json, write_json
 
-JOB = "job.json"  # in every output folder: what it was started for
+JOB = "job.json"  # says in every output folder what the folder was started for
 
 
 def digest(*values: object) -> str:
-    """Short stable hash of JSON values: 16 hexadecimal digits of SHA-256."""
+    """Return a short stable hash of JSON values: 16 hexadecimal digits of SHA-256.
+
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    """
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Versions of Python, of this project and of ``packages``, for headers."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python, of this project and of ``packages``, which headers record."""
+    numbers = {"python": platform.python_version()}
     for package in ("s2m-ray", "numpy", "pyarrow", *packages):
         try:
-            found[package] = version(package)
+            numbers[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "absent"
-    return found
+            numbers[package] = "absent"
+    return numbers
 
 
 def claim(folder: Place, job: dict[str, Any], error: type[S2MError]) -> bool:
-    """Make the output folder of a job, or take up one of the very same job (``job.json``); True for the latter.
+    """Make the output folder of a job, or take up the folder that the very same job has begun.
+
+    Args:
+        folder: The output folder.
+        job: Settings that decide the result, as JSON values. They are written to ``job.json``.
+        error: Class of the error to raise.
+
+    Returns:
+        Whether the folder was begun before.
 
     Raises:
-        error: the folder was started with other settings, or holds something else.
+        error: The folder was started with other settings, or holds something else.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [claim(Path(folder) / "out", {"seed": 1}, StoreError) for _ in range(2)]
+    [False, True]
     """
     path = folder / JOB
     if not path.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.glob("*"))):
-            raise error(f"{folder}: exists and was not made by this command; choose another --out")
+            raise error(f"{folder}: exists and was not made by this command. Choose another --out.")
         write_json(path, job)
         return False
     before = read_json(path, error)
@@ -56,8 +74,8 @@ def claim(folder: Place, job: dict[str, Any], error: type[S2MError]) -> bool:
     changed = next((key for key in sorted(old | new) if old.get(key) != new.get(key)), None)
     if changed is not None:
         raise error(
-            f"{folder}: was started with {changed}={old.get(changed)}, now {changed}={new.get(changed)}; two "
-            "settings never share an output: choose another --out, or delete this folder"
+            f"{folder}: was started with {changed}={old.get(changed)}, now {changed}={new.get(changed)}. Jobs with "
+            "different settings cannot share an output. Choose another --out, or delete this folder."
         )
     return True
 
@@ -76,20 +94,24 @@ SETTLE_S = 1.0  # far longer than an upload of 100 bytes takes
 
 @contextmanager
 def locked(store: Place) -> Iterator[None]:
-    """Hold the lock of a store.
+    """Hold the lock of a store while the block runs.
 
-    Locally that is a lock of the operating system: certain, and gone with the process that holds it.
+    A local store has a lock of the operating system, which ends with the process that holds it.
 
-    In object storage it is an object with host, process and time, written if there is none or if it was not renewed
-    for ``STALE_S``, read back a moment later (of two that wrote at once, the later one goes on), and deleted at the
-    end. It keeps apart people who start a job twice; it is no proof: the clocks of the two machines must agree within
-    a minute, and a job that stood still between reading and writing for longer than ``SETTLE_S`` (or for ``STALE_S``
-    later on) may meet another. What happens then is bounded: both do the same work, and write the same objects, each
-    of them whole. A killed job's lock holds on other machines until it is stale; on its own machine one sees at once
-    that the process is gone.
+    A store in object storage has an object with host, process and time. A job writes the object if there is none, or
+    if it was not renewed for ``STALE_S``. The job reads it back a moment later, and of two jobs that wrote at once
+    the later one goes on. The job deletes the object at the end. S3 and Google Cloud Storage can refuse to overwrite
+    an object, but Arrow 26 does not send that condition (measured: it drops ``If-None-Match`` from the metadata). A
+    second client for object storage would need its own time-outs, retries and credentials, so the lock stays simple.
+
+    The lock keeps apart people who start a job twice, and is no proof. The clocks of the two machines must agree
+    within a minute. A job that stands still for longer than ``SETTLE_S`` between reading and writing, or for
+    ``STALE_S`` later, may meet another job. Then both do the same work and write the same objects, each of them
+    whole. After a kill the lock holds on other machines until it is stale. On its own machine the next job sees that
+    the process is gone.
 
     Raises:
-        StoreError: another job holds it.
+        StoreError: Another job holds the lock.
     """
     if is_local(store):
         try:
@@ -108,7 +130,7 @@ def locked(store: Place) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        with suppress(StoreError):  # it goes stale, and what the job found matters more
+        with suppress(StoreError):  # the lock goes stale by itself, and must not hide an error of the job
             if _read(store / LOCK).get("token") == token:
                 (store / LOCK).unlink(missing_ok=True)
 
@@ -126,7 +148,7 @@ def _take(lock: Place, token: str) -> None:
 
 def _renew(lock: Place, token: str, ended: threading.Event) -> None:
     while not ended.wait(RENEW_S):
-        with suppress(StoreError):  # the next time
+        with suppress(StoreError):  # the next renewal may succeed
             _write(lock, token)
 
 
@@ -136,7 +158,7 @@ def _stale(holder: dict[str, Any]) -> bool:
             os.kill(holder["pid"], 0)
         except ProcessLookupError:
             return True
-        except PermissionError:  # somebody else's, so it lives
+        except PermissionError:  # the process belongs to another user, so it lives
             pass
     return time.time() - holder["time"] > STALE_S
 
@@ -148,7 +170,7 @@ def _refuse(lock: Place, holder: dict[str, Any]) -> None:
 
 
 def _busy(who: str) -> str:
-    return f"another `s2m embed` writes here now{who}; wait until it is done, or stop it"
+    return f"another `s2m embed` writes here now{who}. Wait until it is done, or stop it."
 
 
 def _write(lock: Place, token: str) -> None:
@@ -157,7 +179,7 @@ def _write(lock: Place, token: str) -> None:
 
 
 def _read(lock: Place) -> dict[str, Any]:
-    """The holder, or nothing: there is none, or the object is not one of ours."""
+    """Return the holder, which is empty if there is no lock or the object is not a lock."""
     try:
         state = json.loads(lock.read_bytes())
     except (FileNotFoundError, ValueError):

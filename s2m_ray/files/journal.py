@@ -1,7 +1,7 @@
-"""What a worker is busy with, on disk, so that the attempt after a crash knows what to be careful with.
+"""Record on disk what a worker is busy with, so that the attempt after a crash knows which item to be careful with.
 
-A decoder that ends its process takes everything in memory along; what it was decoding stands in the journal. The same
-file tells a watching process how far the worker is.
+A decoder that ends its process destroys everything in memory, but the journal still names what it was decoding. The
+same file tells a watching process how far the worker is.
 """
 
 import json
@@ -27,23 +27,23 @@ FOLDER = ".journal"
 
 @dataclass(frozen=True)
 class Entry:
-    """A journal as another process reads it."""
+    """The state of a journal as another process reads it."""
 
     shard: int
     attempts: int
-    steps: int  # grows with every step: the same number twice means that nothing moved
+    steps: int  # grows with every step, so the same number twice means that nothing moved
     stage: str  # decode, encode or write; empty between two steps
     items: tuple[str, ...]
-    audio_s: float  # of the shard's items that are done
-    host: str  # where the worker is
+    audio_s: float  # audio of the items that are done
+    host: str  # the machine of the worker
     pid: int
 
 
 class Journal:
-    """The journal of one shard: opened by each attempt, removed at its end, so that only a crash leaves it.
+    """The journal of one shard. Each attempt opens it and removes it at the end, so only a crash leaves it behind.
 
     Args:
-        path: One file, of which the last attempt's state is read first.
+        path: The file of the journal. A state that the last attempt left there is read first.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,7 +52,7 @@ class Journal:
         self._crashes: dict[str, Counter[str]] = {
             stage: Counter(counts) for stage, counts in before.get("crashes", {}).items()
         }
-        for stage, items in before.get("busy", {}).items():  # still there: the attempt did not leave that step
+        for stage, items in before.get("busy", {}).items():  # an entry that is still there was never left
             self._crashes.setdefault(stage, Counter()).update(items)
         self._busy: dict[str, list[str]] = {}
         self._steps, self.audio_s, self._host = 0, 0.0, socket.gethostname()
@@ -63,12 +63,12 @@ class Journal:
         self._write()
 
     def crashes(self, stage: str, item_id: str) -> int:
-        """How often a worker died while it was at that stage of that item."""
+        """Return how often a worker died while it was at this stage of this item."""
         return self._crashes.get(stage, Counter())[item_id]
 
     @contextmanager
     def doing(self, stage: str, items: Sequence[str]) -> Iterator[None]:
-        """What is done inside is written down before it begins, and taken back when it ends or raises."""
+        """Write down what the block does before it begins, and take it back when the block ends or raises."""
         with self._lock:
             self._busy.setdefault(stage, []).extend(items)
             self._write()
@@ -82,7 +82,7 @@ class Journal:
                 self._write()
 
     def close(self) -> None:
-        """Nobody died: nothing needs to be known of this attempt."""
+        """Remove the journal, since the attempt ended without a crash."""
         os.close(self._file)
         self._path.unlink(missing_ok=True)
 
@@ -103,11 +103,12 @@ class Journal:
 
 
 def journal_folder(store: Place) -> Path:
-    """Folder of a store's journals: in the store, or, if that is remote, in the temporary folder of this machine.
+    """Return the folder of a store's journals.
 
-    Object storage is too slow for several writes an item. So a worker that is started again on another machine does
-    not know what the one before died of: there an item's crashes are counted from zero, which bounds the attempts an
-    item by the number of machines times ``REJECT_AFTER``.
+    A local store has them inside. The journals of a remote store are in the temporary folder of this machine, because
+    object storage is too slow for several writes per item. A worker that is started again on another machine
+    therefore does not know what the worker before it died of, and counts the crashes of an item from zero. An item
+    has at most ``REJECT_AFTER`` attempts on each machine.
     """
     if is_local(store):
         return store / FOLDER
@@ -115,29 +116,29 @@ def journal_folder(store: Place) -> Path:
 
 
 def journal_path(store: Place, shard: int) -> Path:
-    """File of a shard's journal."""
+    """Return the file of a shard's journal."""
     return journal_folder(store) / f"{shard:06d}.json"
 
 
 def clear(store: Place) -> None:
-    """Delete the journals that killed workers left, as far as they are on this machine."""
+    """Delete the journals that killed workers left on this machine."""
     shutil.rmtree(journal_folder(store), ignore_errors=True)
 
 
 def entries(store: Place) -> list[Entry]:
-    """What the workers on a store are at, by shard; those on this machine, if the store is remote."""
-    found = []
+    """Return what the workers on a store do, by shard. A remote store shows the workers of this machine."""
+    busy = []
     for path in sorted(journal_folder(store).glob("*.json")):
         state = _read(path)
         if state:
             stage, items = next(iter(state["busy"].items()), ("", []))
             values = (state["attempts"], state["steps"], stage, tuple(items), state["audio_s"])
-            found.append(Entry(int(path.stem), *values, state["host"], state["pid"]))
-    return found
+            busy.append(Entry(int(path.stem), *values, state["host"], state["pid"]))
+    return busy
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A state, or nothing: there is none, or a machine stopped in the middle of writing it."""
+    """Return a state, which is empty if there is none or a machine stopped while it wrote the state."""
     try:
         state = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -145,18 +146,18 @@ def _read(path: Path) -> dict[str, Any]:
     return state if isinstance(state, dict) else {}
 
 
-STOP = ".stop"  # while this file is there, workers leave their shards begun
-STOP_EVERY_S = 3.0  # of a remote store; short beside the 30 s between a spot machine's signal and its end
+STOP = ".stop"  # while this file is there, workers leave their shards unfinished
+STOP_EVERY_S = 3.0  # between two looks at a remote store; a spot machine ends 30 s after its signal
 
 
 class StopSign:
-    """Whether workers are asked to leave their shards; a remote store is asked only every ``STOP_EVERY_S``."""
+    """Tell whether workers shall leave their shards. A remote store is asked only every ``STOP_EVERY_S``."""
 
     def __init__(self, store: Place) -> None:
         self._stop, self._asked = store / STOP, float("-inf")
 
     def __call__(self) -> bool:
-        """Look, between two items."""
+        """Look for the sign. Workers call this between two items."""
         if is_local(self._stop):
             return self._stop.exists()
         if time.monotonic() - self._asked < STOP_EVERY_S:
@@ -164,6 +165,6 @@ class StopSign:
         try:
             return self._stop.is_file()
         except StoreError:
-            return False  # the service does not answer; whether it is gone for good shows when writing
+            return False  # the service may answer again; if it does not, writing fails
         finally:
             self._asked = time.monotonic()

@@ -1,11 +1,11 @@
 """Name where a store or a manifest is: a local path, or a URI in object storage (``s3://bucket/path``).
 
-A local place is a plain :class:`~pathlib.Path`, and what is elsewhere is a :class:`~s2m_ray.files.remote.Remote`. Both
-satisfy :class:`Place`, so most code does not know which of the two it has. The functions below do what the two kinds do
-differently. Only this folder looks at the kind itself, and a test counts how often it does.
+A local place is a plain :class:`~pathlib.Path`, and what is elsewhere is a :class:`~s2m_ray.files.remote.Remote`.
+Both satisfy :class:`Place`, so most code does not know which of the two it has. The functions below do what the two
+kinds do differently. Only this folder looks at the kind itself, and a test counts how often it does.
 
-A local file is written whole by a temporary name and a rename (:func:`s2m_ray.files.whole.replacing`), and a remote one
-by a single upload.
+A local file is written whole by a temporary name and a rename (:func:`s2m_ray.files.whole.replacing`), and a remote
+one by a single upload.
 """
 
 import shutil
@@ -144,8 +144,8 @@ def require_writable(place: Place) -> None:
 def move(source: Place, target: Place) -> None:
     """Give a file another name in its folder or bucket.
 
-    A local file has one of the two names at any time. A remote file is copied and then deleted, so that a kill between
-    the two leaves both.
+    A local file has one of the two names at any time. A remote file is copied and then deleted, so that a kill
+    between the two leaves both.
     """
     if isinstance(source, Remote) and isinstance(target, Remote):
         source.replace(target)

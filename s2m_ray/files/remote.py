@@ -1,10 +1,10 @@
 """Reach a file or a folder in object storage by its URI (``s3://bucket/path``), with the methods of a path.
 
-**Whole or not there.** An object of S3 or Google Cloud Storage appears, or is replaced, when its upload is complete. A
-file is made in memory first, because Arrow *completes* an upload that an exception leaves half way. A writer that is
-killed leaves nothing that a reader sees. At most it leaves parts of an upload, which a lifecycle rule of the bucket
-clears. Other services are read only: an object of Azure is there, empty, before it is written, and HDFS shows a file
-while it grows.
+**Whole or not there.** An object of S3 or Google Cloud Storage appears, or is replaced, when its upload is complete.
+A file is made in memory first, because Arrow *completes* an upload that an exception leaves half way. A writer that
+is killed leaves nothing that a reader sees. At most it leaves parts of an upload, which a lifecycle rule of the
+bucket clears. Other services are read only: an object of Azure is there, empty, before it is written, and HDFS shows
+a file while it grows.
 
 **Secrets.** ``str`` and ``repr`` of a Remote leave out user, password and query. Only ``Remote.uri`` has them.
 """

@@ -10,14 +10,21 @@ from pyarrow.fs import FileSystem
 
 from s2m_ray.files.addresses import S3_OPTIONS, masked
 
-CONNECT_S = 5.0  # to a service that is there
-ATTEMPTS = 3  # AWS's own number
-GCS_RETRY_S = 30  # Arrow's is 15 minutes
+CONNECT_S = 5.0  # enough for a service that is there
+ATTEMPTS = 3  # the default of AWS
+GCS_RETRY_S = 30  # the default of Arrow is 15 minutes
 REFUSED = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|CREDENTIAL|TOKEN|UNAUTH|FORBIDDEN", re.IGNORECASE)
 
 
 @lru_cache(maxsize=64)
 def filesystem(scheme: str, netloc: str, query: str) -> Any:
+    """Return the Arrow file system of a service, which is made once per process.
+
+    Args:
+        scheme: ``s3``, ``gs`` or ``gcs``.
+        netloc: Bucket, with credentials before an ``@`` if the URI has them.
+        query: Options of the URI.
+    """
     if scheme == "s3":
         return _s3(netloc, dict(parse_qsl(query)))
     if "retry_limit_seconds=" not in query:
@@ -26,23 +33,30 @@ def filesystem(scheme: str, netloc: str, query: str) -> Any:
 
 
 def _s3(netloc: str, options: dict[str, str]) -> Any:
-    """Not ``from_uri``, which takes neither time-outs nor retries: a service that is not there would take a minute.
+    """Connect to S3 with a time-out and few retries.
 
-    Credentials that the URI does not give come from the environment, AWS's own files or the machine's role.
+    ``FileSystem.from_uri`` takes neither, so a service that is not there would take a minute. Credentials that the
+    URI lacks come from the environment, the files of the AWS tools or the role of the machine.
     """
-    from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem, resolve_s3_region  # not in every build
+    from pyarrow.fs import (
+        AwsStandardS3RetryStrategy,
+        S3FileSystem,
+        resolve_s3_region,
+    )  # Arrow may be built without S3
 
     unknown = sorted(set(options) - set(S3_OPTIONS))
     if unknown:
         raise ValueError(f"unknown option '{unknown[0]}', expected one of {', '.join(S3_OPTIONS)}")
     user, _, bucket = netloc.rpartition("@")
     key, _, secret = user.partition(":")
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")  # the AWS tools' names
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get(
+        "AWS_ENDPOINT_URL"
+    )  # the names that the AWS tools use
     if endpoint:
         options = {"endpoint_override": endpoint, "scheme": endpoint.partition("://")[0], **options}
     if "region" not in options and not any(map(os.environ.get, ("AWS_REGION", "AWS_DEFAULT_REGION"))):
         options["region"] = "us-east-1" if "endpoint_override" in options else resolve_s3_region(bucket)
-    # delayed: what is small goes up in one request instead of three
+    # a delayed open uploads a small file in one request instead of three
     return S3FileSystem(
         access_key=unquote(key) or None,
         secret_key=unquote(secret) or None,
@@ -54,6 +68,7 @@ def _s3(netloc: str, options: dict[str, str]) -> Any:
 
 
 def reason_of(error: Exception) -> str:
+    """Return the reason in an error of Arrow as one short line without secrets."""
     text = masked(str(error).partition("\n")[0]).partition(" (Request ID")[0]
     text = text[text.find("AWS Error") :] if "AWS Error" in text else text
     refused = "; are there credentials, and the right ones (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)?"

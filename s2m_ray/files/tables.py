@@ -1,4 +1,4 @@
-"""Read and write Parquet files, here or in a bucket."""
+"""Read and write Parquet files on this machine or in a bucket."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +13,17 @@ from s2m_ray.files.whole import replacing
 
 T = TypeVar("T")
 U = TypeVar("U")
-AT_ONCE = 16  # questions to a service: each takes a round trip of some 10 to 100 ms, and hardly any work
+AT_ONCE = 16  # requests to a service: each waits 10 to 100 ms for a round trip and costs hardly any work
 
 
 def write_table(table: pa.Table, path: Place, **options: Any) -> None:
-    """Write a Parquet file, whole or not at all; the options are those of ``pyarrow.parquet.write_table``."""
+    """Write a Parquet file, whole or not at all.
+
+    Args:
+        table: The rows.
+        path: The file.
+        options: Options of ``pyarrow.parquet.write_table``.
+    """
     if is_local(path):
         with replacing(path) as temporary:
             pq.write_table(table, temporary, **options)
@@ -28,17 +34,19 @@ def write_table(table: pa.Table, path: Place, **options: Any) -> None:
 
 
 def read_table(source: Place, columns: list[str] | None = None) -> pa.Table:
-    """Parquet file, or some columns of it."""
+    """Read a Parquet file, or some of its columns."""
     if is_local(source):
         return pq.read_table(source, columns=columns, partitioning=None)
     if columns is None:
-        return pq.read_table(pa.BufferReader(source.read_bytes()))  # one request instead of one a column
+        return pq.read_table(
+            pa.BufferReader(source.read_bytes())
+        )  # one request for the file instead of one for each column
     with source.open("rb") as stream, telling(source):
         return pq.read_table(stream, columns=columns)
 
 
 def read_row_group(source: Place, number: int) -> pa.Table:
-    """One row group of a Parquet file."""
+    """Read one row group of a Parquet file."""
     if is_local(source):
         return pq.ParquetFile(source, metadata=_footer(source, source.stat().st_mtime_ns)).read_row_group(number)
     with source.open("rb") as stream, telling(source):
@@ -47,7 +55,10 @@ def read_row_group(source: Place, number: int) -> pa.Table:
 
 @lru_cache(maxsize=1)
 def _footer(source: Place, _changed_ns: int) -> Any:
-    """Read once a process: that of a million rows takes as long as 70 of its row groups (measured: 0.1 s)."""
+    """Read the footer of a file once per process.
+
+    The footer of a million rows takes as long to read as 70 of its row groups (measured: 0.1 s).
+    """
     if is_local(source):
         return pq.read_metadata(source)
     with source.open("rb") as stream, telling(source):
@@ -55,7 +66,10 @@ def _footer(source: Place, _changed_ns: int) -> Any:
 
 
 def each(function: Callable[[T], U], values: Iterable[T], at: Place) -> list[U]:
-    """Answers in order; of a remote place many at once, since each takes a round trip."""
+    """Call a function for each value and return the answers in order.
+
+    At a remote place many calls run at once, since each of them waits for a round trip.
+    """
     if is_local(at):
         return list(map(function, values))
     with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -1,4 +1,7 @@
-"""Files that are either whole or not there: temporary name, flush, rename; or one upload."""
+"""Write files that are either whole or not there.
+
+A local file gets a temporary name, is flushed and then renamed. A remote file is one upload.
+"""
 
 import json
 import os
@@ -15,10 +18,20 @@ from s2m_ray.files.place import Place, arrow_filesystem, is_local
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path`` to write to; it becomes ``path`` only if the block succeeds.
+    """Give a temporary name beside ``path`` to write to. It becomes ``path`` only if the block succeeds.
 
-    The temporary name starts with a dot, is nobody else's, and keeps the suffix, by which writers choose a
-    format; readers that glob ``part-*`` never see it.
+    The temporary name is unique. It starts with a dot, so readers that glob ``part-*`` never see it. It keeps the
+    suffix, because writers choose a format by the suffix.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "notes.txt"
+    ...     with replacing(path) as temporary:
+    ...         written = temporary.write_text("whole")
+    ...         path.exists()
+    ...     path.read_text()
+    False
+    'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
@@ -32,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Place, value: dict[str, Any]) -> None:
-    """Write a header, whole or not at all."""
+    """Write a header as JSON, whole or not at all."""
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
     if is_local(path):
         with replacing(path) as temporary:
@@ -42,10 +55,14 @@ def write_json(path: Place, value: dict[str, Any]) -> None:
 
 
 def read_json(path: Place, error: type[S2MError]) -> dict[str, Any]:
-    """Read a header.
+    """Read a header that :func:`write_json` wrote.
+
+    Args:
+        path: The file.
+        error: Class of the error to raise.
 
     Raises:
-        error: it is not there or is not a JSON object.
+        error: The file cannot be read or is not a JSON object.
     """
     try:
         value = json.loads(path.read_text())
@@ -59,18 +76,21 @@ def read_json(path: Place, error: type[S2MError]) -> dict[str, Any]:
 
 
 def stamp(uri: str) -> str | None:
-    """Size and time of the last change of a file, which tell whether it is still the same; None if it is not there.
+    """Return the size and the time of the last change of a file, which tell whether the file is still the same.
 
     Args:
-        uri: Local path, or a URI that pyarrow opens; of a member, the file that it is in.
+        uri: Local path, or a URI that pyarrow opens. The stamp of a member is the stamp of the file that it is in.
+
+    Returns:
+        ``size/nanoseconds``, or None if the file is not there.
     """
     uri = outer_of(uri)[0]
     try:
         if "://" in uri:
             filesystem, path = arrow_filesystem(uri)
-            found = filesystem.get_file_info(path)
-            return f"{found.size}/{found.mtime_ns}" if found.is_file else None
-        status = os.stat(uri)  # noqa: PTH116 - a million of them
+            info = filesystem.get_file_info(path)
+            return f"{info.size}/{info.mtime_ns}" if info.is_file else None
+        status = os.stat(uri)  # noqa: PTH116 - a Path for each of a million files is slow
     except (OSError, ValueError, NotImplementedError, S2MError):
         return None
     return f"{status.st_size}/{status.st_mtime_ns}"

@@ -258,7 +258,7 @@ def test_a_folder_is_claimed_once(tmp_path):
 
 def test_what_somebody_else_made_is_not_claimed(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(StoreError, match="exists and was not made by this command; choose another --out"):
+    with pytest.raises(StoreError, match="exists and was not made by this command. Choose another --out"):
         claim(tmp_path, {"a": 1}, StoreError)
     with pytest.raises(StoreError, match="exists and was not made by this command"):
         claim(tmp_path / "thesis.txt", {"a": 1}, StoreError)
