@@ -2,4 +2,6 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["configurations", "inbox", "packs", "room"])
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, ["configurations", "inbox", "loggers", "optuna_search", "packs", "room", "watch"]
+)

@@ -1,4 +1,4 @@
-"""Configurations, each with all its seeds, as trials of Ray Tune: for Optuna, ASHA and loggers.
+"""Train configurations, each with all its seeds, as trials of Ray Tune: for Optuna, ASHA and loggers.
 
 What these see of a configuration is the mean over its seeds.
 """
@@ -6,35 +6,31 @@ What these see of a configuration is the mean over its seeds.
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from jobs.spread.session import beside_driver, ray_session
 from jobs.sweeps.inbox import Inbox, Job, Trials
-from jobs.sweeps.packs import Follow, fit_watched, train_shared
+from jobs.sweeps.packs import train_shared
 from jobs.sweeps.room import plan_room
-from s2m_ray.config.space import Point, Range, Space, changed, contains
+from jobs.sweeps.watch import Follow, fit_watched
 from s2m_ray.config.tuning import TuneConfig
-from s2m_ray.errors import ConfigError, S2MError
-from s2m_ray.files.whole import read_json, write_json
+from s2m_ray.errors import S2MError
 from s2m_ray.joint.training.inputs import one_thread
 from s2m_ray.tuning import ledger
-from s2m_ray.tuning.ledger import Entry
+from s2m_ray.tuning.ledger import mean_over_seeds
 from s2m_ray.tuning.packs import LEDGER, Pack, device_of, enter_stopped, is_done, material
 from s2m_ray.tuning.standing import Quiet
 from s2m_ray.tuning.trials import Configuration, Trial
 
-POINTS = "points"  # folder of what Optuna has asked for
-REDUCTION = 3  # ASHA: of so many configurations one goes on at each rung
+REDUCTION = 3  # ASHA lets one configuration in three go on at each rung
 
 
 def run_configurations(cfg: TuneConfig, packs: Sequence[Trials], board: Quiet, standing: Follow) -> dict[str, str]:
-    """As :func:`jobs.sweeps.packs.run_packs`, a pack being the trials of one configuration; ASHA may end it early."""
+    """Train packs that each hold the trials of one configuration, and return why trials failed. ASHA may end packs."""
     from ray import tune
 
     listed = [{"pack": number} | dict(pack[0].configuration.point) for number, pack in enumerate(packs)]
-    settings = {"scheduler": _asha(cfg)} if cfg.sweep.scheduler == "asha" else {}
+    settings = {"scheduler": asha(cfg)} if cfg.sweep.scheduler == "asha" else {}
     with ray_session(cfg.resources):
-        job = _job(cfg, packs, len(packs))
+        job = new_job(cfg, packs, len(packs))
         results = fit_watched(
             job,
             _try_listed,
@@ -52,85 +48,14 @@ def run_configurations(cfg: TuneConfig, packs: Sequence[Trials], board: Quiet, s
     }
 
 
-def run_optuna(cfg: TuneConfig, count: int, board: Quiet, standing: Follow) -> dict[str, str]:
-    """Let Optuna choose ``count`` more configurations; it is told of those that are done."""
-    from ray import tune
-    from ray.tune.search.optuna import OptunaSearch
-
-    axes = cfg.axes
-    known = _evaluated(cfg)
-    search = OptunaSearch(
-        space=_distributions(axes),
-        metric=cfg.sweep.objective,
-        mode="max",
-        points_to_evaluate=[point for point, _ in known] or None,
-        evaluated_rewards=[value for _, value in known] or None,
-        sampler=_sampler(cfg.sweep.search_seed + len(known)),
-    )
-    settings = {"scheduler": _asha(cfg)} if cfg.sweep.scheduler == "asha" else {}
-    with ray_session(cfg.resources):
-        job = _job(cfg, (), count)
-        results = fit_watched(
-            job,
-            _try_point,
-            {},
-            tune.TuneConfig(
-                search_alg=search,
-                num_samples=count,
-                max_concurrent_trials=job.room.concurrent,
-                reuse_actors=True,
-                **settings,
-            ),
-            board,
-            standing,
-        )
-    return {str(result.config): str(result.error).splitlines()[-1] for result in results if result.error}
-
-
-def asked_points(cfg: TuneConfig) -> list[Point]:
-    """The points of this space that Optuna has asked for, in any earlier run too, oldest first."""
-    axes, base = cfg.axes, cfg.base
-    paths = sorted((cfg.out / POINTS).glob("[!.]*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-    points = [read_json(path, ConfigError) for path in paths]
-    keys = [path.stem for path in paths]
-    return [
-        point
-        for point, key in zip(points, keys, strict=True)
-        if contains(axes, point) and Configuration(point, changed(base, point)).key == key
-    ]
-
-
-def _evaluated(cfg: TuneConfig) -> list[tuple[Point, float]]:
-    """Points with a value of every seed."""
-    done = ledger.read(cfg.out / LEDGER)
-    found = []
-    for point in asked_points(cfg):
-        key = Configuration(point, changed(cfg.base, point)).key
-        entries = [done[key, seed] for seed in cfg.seeds if (key, seed) in done]
-        if len(entries) == len(cfg.seeds) and all(entry.status == "done" for entry in entries):
-            found.append((point, _mean(entries, cfg.sweep.objective)))
-    return found
-
-
-def require_optuna(cfg: TuneConfig) -> None:
-    """Make sure that Optuna is there.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    from importlib.util import find_spec
-
-    if cfg.sweep.search == "optuna" and find_spec("optuna") is None:
-        raise ConfigError("sweep.search=optuna: package 'optuna' is not installed; pip install 's2m-ray[optuna]'")
-
-
-def _job(cfg: TuneConfig, packs: Sequence[Trials], at_most: int) -> Job:
-
+def new_job(cfg: TuneConfig, packs: Sequence[Trials], at_most: int) -> Job:
+    """Prepare a job for as many packs at a time as there is room for."""
     room = plan_room(cfg.resources, cfg.sweep, at_most=at_most)
     return Job(cfg, tuple(packs), room, beside_driver(Inbox))
 
 
-def _asha(cfg: TuneConfig) -> Any:
+def asha(cfg: TuneConfig) -> Any:
+    """Return ASHA, as Ray Tune takes it."""
     from ray.tune.schedulers import ASHAScheduler
 
     grace = min(cfg.sweep.grace_epochs, cfg.fit.epochs)
@@ -144,46 +69,14 @@ def _asha(cfg: TuneConfig) -> Any:
     )
 
 
-def _sampler(seed: int) -> Any:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.samplers.TPESampler(seed=seed)
-
-
-def _distributions(axes: Space) -> dict[str, Any]:
-    from optuna import distributions
-
-    found: dict[str, Any] = {}
-    for key, axis in axes.items():
-        if not isinstance(axis, Range):
-            found[key] = distributions.CategoricalDistribution(axis)
-        elif axis.kind == "integers":
-            found[key] = distributions.IntDistribution(int(axis.low), int(axis.high))
-        else:
-            found[key] = distributions.FloatDistribution(axis.low, axis.high, log=axis.kind == "loguniform")
-    return found
-
-
 def _try_listed(config: dict[str, Any], job: Job) -> None:
-    """Trainable: a configuration of the list."""
+    """Train a configuration of the list. Ray Tune calls this."""
     number = config["trial"]["pack"]
-    _try(job, number, job.packs[number][0].configuration)
+    try_configuration(job, number, job.packs[number][0].configuration)
 
 
-def _try_point(config: dict[str, Any], job: Job) -> None:
-    """Trainable: a configuration that Optuna asks for."""
-    try:
-        configuration = Configuration(dict(config), changed(job.cfg.base, config))
-    except S2MError as error:
-        job.inbox.fail.remote(error)
-        raise
-    write_json(job.cfg.out / POINTS / f"{configuration.key}.json", dict(config))
-    _try(job, int(configuration.key[:12], 16), configuration)
-
-
-def _try(job: Job, number: int, configuration: Configuration) -> None:
-    """Train the seeds that are missing and report the mean over all."""
+def try_configuration(job: Job, number: int, configuration: Configuration) -> None:
+    """Train the seeds that are missing, and report the mean over all seeds to Ray Tune."""
     from ray import tune
 
     trials = [Trial(configuration, seed) for seed in job.cfg.seeds]
@@ -198,7 +91,7 @@ def _try(job: Job, number: int, configuration: Configuration) -> None:
         raise
     done = ledger.read(job.cfg.out / LEDGER)
     entries = [done[configuration.key, seed] for seed in job.cfg.seeds]
-    means = {name: _mean(entries, name) for name in entries[0].values}
+    means = {name: mean_over_seeds(entries, name) for name in entries[0].values}
     tune.report(
         {job.cfg.sweep.objective: 0.0} | means | {"epochs": max(job.cfg.fit.epochs, *(e.epochs for e in entries))}
     )
@@ -226,8 +119,3 @@ def _try_in_rungs(job: Job, number: int, trials: Sequence[Trial]) -> None:
         job.inbox.put.remote(number, 0, len(trials) * epochs, len(trials))
         raise
     job.inbox.put.remote(number, 0, step.epochs, len(trials))
-
-
-def _mean(entries: Sequence[Entry], metric: str) -> float:
-    """Over the seeds; 0, the worst there is, for one that diverged or was stopped."""
-    return float(np.mean([entry.mean(metric) or 0.0 for entry in entries]))

@@ -1,45 +1,34 @@
-"""Packs of trials on Ray Tune: resources reckoned before anything starts, progress, retries, and a watch.
+"""Train packs of trials on Ray Tune, and try again what failed.
 
-A trial of Ray Tune is a pack of ours; with ASHA, Optuna or a logger it is one configuration with all its seeds, so
+A trial of Ray Tune is a pack of ours. With ASHA, Optuna or a logger it is one configuration with all its seeds, so
 that no scheduler and no logger ever sees a single seed. What a pack has done stands in the ledger, not in Ray.
 """
 
-import os
-import shutil
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import Any
 
-from jobs.progress import duration
-from jobs.spread.background import watched
 from jobs.spread.session import beside_driver, ray_session
 from jobs.sweeps.inbox import Inbox, Job, Trials
 from jobs.sweeps.room import plan_room
+from jobs.sweeps.watch import POLL_S, Follow, fit_watched
 from s2m_ray.config.tuning import TuneConfig
-from s2m_ray.errors import ConfigError, Interrupted, S2MError
+from s2m_ray.errors import S2MError
 from s2m_ray.joint.training.inputs import one_thread
 from s2m_ray.tuning.packs import Pack, device_of, is_done, material, together
-from s2m_ray.tuning.standing import Quiet, Standing
+from s2m_ray.tuning.standing import Quiet
 from s2m_ray.tuning.trials import Trial
-
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # files that nobody reads, for each trial
-os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
-POLL_S = 0.5
-Follow = Callable[[int, dict[str, str]], Standing]  # trial-epochs of this run, packs that run
-SCRATCH = ".ray_tune"
 
 
 def run_packs(cfg: TuneConfig, packs: Sequence[Trials], board: Quiet, standing: Follow) -> dict[str, str]:
-    """Train all packs; gives the reasons of the trials that failed however often they were tried.
+    """Train all packs, and return why trials failed however often they were tried, by their names.
 
-    A pack whose worker dies is tried again ``sweep.retries`` times; then its trials are tried on their own, so that
-    one that kills its worker takes no other along.
+    A pack whose worker dies is tried again ``sweep.retries`` times. Then its trials are tried one by one, so that a
+    trial that kills its worker takes no other along.
 
     Raises:
-        ConfigError: there is no room.
-        Interrupted: nothing moved for ``sweep.stall_s``.
+        ConfigError: There is no room.
+        Interrupted: Nothing has moved for ``sweep.stall_s``.
     """
     with ray_session(cfg.resources):
         room = plan_room(cfg.resources, cfg.sweep, at_most=len(packs))
@@ -59,7 +48,7 @@ def run_packs(cfg: TuneConfig, packs: Sequence[Trials], board: Quiet, standing: 
 
 
 def _tune(job: Job, board: Quiet, standing: Follow) -> dict[int, str]:
-    """Why packs failed, by number."""
+    """Train packs once, and return why packs failed, by number."""
     from ray import tune
 
     space = {"pack": tune.grid_search(list(range(len(job.packs))))}
@@ -68,98 +57,13 @@ def _tune(job: Job, board: Quiet, standing: Follow) -> dict[int, str]:
     return {int(result.config["pack"]): _reason(result.error) for result in results if result.error}
 
 
-def fit_watched(
-    job: Job,
-    function: Callable[..., None],
-    space: dict[str, Any],
-    settings: Any,
-    board: Quiet,
-    standing: Follow,
-) -> Any:
-    """Results of Ray Tune; meanwhile the board is shown and a standstill ends it.
-
-    Raises:
-        S2MError: as a worker raised it, or Interrupted.
-    """
-    from ray import tune
-
-    scratch = job.cfg.out.absolute() / SCRATCH
-    shutil.rmtree(scratch, ignore_errors=True)
-    bundles = [job.room.bundle] * job.room.workers
-    trainable = tune.with_resources(
-        tune.with_parameters(function, job=job), tune.PlacementGroupFactory(bundles, strategy="PACK")
-    )
-    tuner = tune.Tuner(
-        trainable,
-        param_space=space,
-        tune_config=settings,
-        run_config=tune.RunConfig(
-            name="sweep",
-            storage_path=str(scratch),
-            verbose=0,
-            callbacks=_callbacks(job.cfg),
-            failure_config=tune.FailureConfig(max_failures=job.cfg.sweep.retries),
-        ),
-    )
-    try:
-        return watched(tuner.fit, Watch(job, board, standing).look, every_s=POLL_S)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-class Watch:
-    """Show how far the packs are, and end the sweep when nothing moves."""
-
-    def __init__(self, job: Job, board: Quiet, standing: Follow) -> None:
-        self._job, self._board, self._standing = job, board, standing
-        self._steps, self._moved_at = -1, time.monotonic()
-
-    def look(self) -> None:
-        """Look once.
-
-        Raises:
-            S2MError: As a worker raised it.
-            Interrupted: Nothing has moved for ``sweep.stall_s``.
-        """
-        import ray
-
-        steps, packs, error = ray.get(self._job.inbox.read.remote())
-        if error:
-            raise error
-        if steps != self._steps:
-            self._steps, self._moved_at = steps, time.monotonic()
-        running = _running(self._job, packs)
-        self._board.show(self._standing(sum(epochs for epochs, _ in packs.values()), running))
-        stall_s = self._job.cfg.sweep.stall_s
-        if time.monotonic() - self._moved_at > stall_s:
-            busy = ", ".join(running) or "no pack has begun: are the cluster's CPUs taken by others?"
-            raise Interrupted(
-                f"{self._job.cfg.out}: nothing moved for {duration(stall_s)} ({busy}); what is done is kept: "
-                "the same command goes on"
-            )
-
-
-def _running(job: Job, packs: dict[int, tuple[int, int]]) -> dict[str, str]:
-    found = {}
-    for number, (epochs, ended) in sorted(packs.items()):
-        if number < len(job.packs) and ended < len(job.packs[number]):
-            pack = job.packs[number]
-            name = (
-                pack[0].configuration.name if len(pack) > 1 else f"{pack[0].configuration.name}, seed {pack[0].seed}"
-            )
-            more = len({trial.configuration.key for trial in pack}) - 1
-            name += f" and {more} more" if more else ""
-            found[name] = f"{ended}/{len(pack)} trials, {epochs} epochs"
-    return found
-
-
 def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:300]
 
 
 def _train_pack(config: dict[str, Any], job: Job) -> None:
-    """Trainable: one pack, shared out over the workers of its placement group."""
+    """Train one pack, shared out over the workers of its placement group. Ray Tune calls this."""
     from ray import tune
 
     number = config["pack"]
@@ -172,7 +76,7 @@ def _train_pack(config: dict[str, Any], job: Job) -> None:
 
 
 def train_shared(job: Job, number: int, trials: Sequence[Trial]) -> None:
-    """Train trials of one shape: every n-th here, the others in the pack's other workers."""
+    """Train trials of one shape: every n-th in this worker, the rest in the other workers of the pack."""
     import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -214,34 +118,3 @@ def train_share(job: Job, number: int, part: int, trials: Sequence[Trial]) -> No
             entered = step.entered
         epochs, ended = epochs + step.epochs, ended + len(pack)
         tell(0, 0, now=True)
-
-
-def _callbacks(cfg: TuneConfig) -> list[Any]:
-    """Ray's own loggers."""
-    found: list[Any] = []
-    for name in cfg.sweep.log_to:
-        if name == "mlflow":
-            from ray.air.integrations.mlflow import MLflowLoggerCallback
-
-            tracking = os.environ.get("MLFLOW_TRACKING_URI") or (cfg.out.absolute() / "mlruns").as_uri()
-            found.append(MLflowLoggerCallback(tracking_uri=tracking, experiment_name=cfg.out.name))
-        else:
-            from ray.air.integrations.wandb import WandbLoggerCallback
-
-            found.append(WandbLoggerCallback(project="s2m", group=cfg.out.name))
-    return found
-
-
-def require_loggers(cfg: TuneConfig) -> None:
-    """Make sure that the packages behind ``sweep.log_to`` are there.
-
-    Raises:
-        ConfigError: one is not.
-    """
-    from importlib.util import find_spec
-
-    for name in cfg.sweep.log_to:
-        if find_spec(name) is None:
-            raise ConfigError(f"sweep.log_to={name}: package '{name}' is not installed; pip install {name}")
-    with suppress(OSError):
-        cfg.out.mkdir(parents=True, exist_ok=True)

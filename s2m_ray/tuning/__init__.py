@@ -1,7 +1,7 @@
-"""Tuning: many trainings, one choice."""
+"""Tune: many trainings, one choice."""
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["ledger", "packs", "scoring", "selection", "sensitivity", "standing", "sweep", "trials"]
+    __name__, ["examination", "ledger", "packs", "selection", "sensitivity", "standing", "sweep", "trials"]
 )

@@ -5,6 +5,7 @@ and the seed, so any sweep over the same stores finds what another one has done.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -74,3 +75,8 @@ def read_one(path: Path) -> Entry | None:
         return Entry(**note, values=values)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def mean_over_seeds(entries: Sequence[Entry], metric: str) -> float:
+    """Return the mean of a metric over trials. One that diverged or was stopped counts 0, the worst value there is."""
+    return float(np.mean([entry.mean(metric) or 0.0 for entry in entries]))

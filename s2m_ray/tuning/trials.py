@@ -14,16 +14,17 @@ from s2m_ray.config.loading import to_dict
 from s2m_ray.config.space import Point, Space
 from s2m_ray.config.training import FREE, LossConfig, TrainConfig
 from s2m_ray.config.tuning import TuneConfig
+from s2m_ray.errors import ConfigError
 from s2m_ray.files.claims import digest
+from s2m_ray.files.whole import read_json
 
-# Measured on two cores, see `benchmarks/training/tune_rate.py` and `benchmarks/training/rate.py`. Of 17 MB of weights, gradients and moments
-# a trial, five at once take 1.15 times as long, a trial, as one alone; of 10 MB, two or three at once are fastest
+POINTS = "points"  # folder of the points that Optuna has asked for
+# Measured on two cores with `benchmarks/training/tune_rate.py` and `benchmarks/training/rate.py`: with 17 MB of weights,
+# gradients and moments a trial, five trials side by side take 1.15 times as long, a trial, as one alone; with 10 MB,
+# two or three side by side are fastest.
 STATE_BYTES = 32 << 20
 PACK = 5
-FEW, MANY = (
-    3,
-    24,
-)  # packs a slot: so that none waits long for another's last one, and no more of Ray's trials than that
+FEW, MANY = 3, 24  # packs a slot: enough that none waits long for another's last pack, and no more trials for Ray
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,19 @@ def planned_points(cfg: TuneConfig) -> list[Point]:
         found.setdefault(digest(point), point)
         number += 1
     return list(found.values())
+
+
+def asked_points(cfg: TuneConfig) -> list[Point]:
+    """Return the points of this space that Optuna has asked for, those of earlier runs included, oldest first."""
+    axes, base = cfg.axes, cfg.base
+    paths = sorted((cfg.out / POINTS).glob("[!.]*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    points = [read_json(path, ConfigError) for path in paths]
+    keys = [path.stem for path in paths]
+    return [
+        point
+        for point, key in zip(points, keys, strict=True)
+        if spaces.contains(axes, point) and Configuration(point, spaces.changed(base, point)).key == key
+    ]
 
 
 def packs(trials: Sequence[Trial], size: int) -> Iterator[tuple[Trial, ...]]:
