@@ -34,7 +34,7 @@ AGAIN_SHARDS = 8  # a refused manifest of this many shards leaves nothing behind
 
 @dataclass(frozen=True)
 class ManifestResult:
-    """What a manifest holds, and what was left out of it."""
+    """Hold the counts of a manifest, and what was left out of it."""
 
     summary: Summary
     leaks: list[Leak]

@@ -98,7 +98,7 @@ def _opened(stream: BinaryIO) -> Any:
     try:
         return av.open(_Nameless(stream), options=options, metadata_errors="replace")
     except av.ArgumentError:  # FFmpeg's answer if the format that it recognises is not in the list
-        raise UnknownFormatError("FFmpeg: the format is not one of those that are let in") from None
+        raise UnknownFormatError("FFmpeg: not a format that it may read here") from None
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UnknownFormatError(f"FFmpeg: {getattr(error, 'strerror', None) or error}") from None
 
@@ -190,7 +190,7 @@ def _frames_before(container: Any, sound: Any, start_s: float) -> tuple[int, Ite
 
 
 def _frames(container: Any, sound: Any) -> Iterator[Any]:
-    """Yield decoded frames, and refuse those that FFmpeg marks as damaged.
+    """Yield decoded frames, and refuse a frame that FFmpeg marks as damaged.
 
     For plain samples FFmpeg marks a last packet that is merely shorter than the others. There the claim of the header
     decides.

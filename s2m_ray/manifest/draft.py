@@ -46,14 +46,14 @@ def rejects_path(folder: Place, number: int) -> Place:
 
 @dataclass(frozen=True)
 class Draft:
-    """The folder of a manifest in the making."""
+    """Keep a manifest in the making in a folder: list its rows, find what is done, write the result."""
 
     folder: Place
     probed: bool  # whether the rows are to be probed, or taken as they are listed
 
     @property
     def is_listed(self) -> bool:
-        """Whether all rows were listed."""
+        """Tell whether all rows were listed."""
         return (self.folder / NOTES).exists()
 
     def list_rows(self, tables: Iterable[pa.Table], where: str, notes: Callable[[], Iterable[str]]) -> Iterator[int]:
@@ -87,22 +87,22 @@ class Draft:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the listed rows. It tells whether a corpus has changed since it was listed."""
+        """Return the SHA-256 of the listed rows, which tells whether a corpus has changed since it was listed."""
         return str(read_json(self.folder / NOTES, ManifestError)["rows"])
 
     @property
     def notes(self) -> list[str]:
-        """What was noticed while the rows were listed."""
+        """Return what was noticed while the rows were listed."""
         return list(read_json(self.folder / NOTES, ManifestError)["notes"])
 
     @property
     def shards(self) -> int:
-        """How many shards were listed."""
+        """Return how many shards were listed."""
         return int(self._metadata().num_row_groups)
 
     @property
     def rows(self) -> int:
-        """How many rows were listed."""
+        """Return how many rows were listed."""
         return int(self._metadata().num_rows)
 
     def done(self) -> set[int]:

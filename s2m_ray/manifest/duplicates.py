@@ -20,7 +20,7 @@ Tables = Callable[[], Iterable[pa.Table]]
 
 @dataclass(frozen=True)
 class Piece:
-    """The keys of a few rows, and the group that each of these rows belongs to.
+    """Hold the keys of a few rows, and the group that each row belongs to.
 
     Without groups every row is a group of its own: the number of the row, counted over all pieces.
     """

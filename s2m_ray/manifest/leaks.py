@@ -23,7 +23,7 @@ SHOWN_CHARACTERS = 80  # of an example; a text may be long
 
 @dataclass(frozen=True)
 class Leak:
-    """Things of one kind that stand in more than one split, with one of them as an example."""
+    """Count the things of one kind that stand in more than one split, and name one as an example."""
 
     kind: str
     count: int

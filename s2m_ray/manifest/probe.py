@@ -12,7 +12,7 @@ from s2m_ray.audio.source import open_audio
 from s2m_ray.errors import DecodeError
 
 TAGS = ("title", "artist", "album", "genre")
-# columns that probing adds to those of every manifest
+# columns that probing adds to a manifest
 PROBED = pa.schema(
     [
         ("sample_rate", pa.int32()),

@@ -30,7 +30,7 @@ REASONS = {
 
 
 def decoded_in_a_child(folder: Path, names: list[str]) -> list[dict]:
-    """The child's lines: one before each file, which says what a healthy minute costs, and one after it."""
+    """Return the lines of the child: one before each file, with the cost of a healthy minute, and one after it."""
     out = folder.parent / f"{folder.name}.jsonl"
     with out.open("w+") as lines, out.with_suffix(".txt").open("w+") as said:
         try:
@@ -56,7 +56,7 @@ def decoded_in_a_child(folder: Path, names: list[str]) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def child(tmp_path_factory):
-    """What is expected of each kind, and what one child process said, while we listen for who follows a URL."""
+    """Return what is expected of each kind and what a child process said; a server waits for calls to a URL."""
     folder = tmp_path_factory.mktemp("broken")
     with socket.create_server(("127.0.0.1", 0)) as server:
         expected = broken_audio.write_all(folder, server.getsockname()[1])
@@ -69,7 +69,7 @@ def child(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def outcomes(child):
-    """What is expected of each kind, and what the child found."""
+    """Return what is expected of each kind, and what the child found."""
     expected, lines = child
     names = [line["name"] for line in lines[::2]]
     return expected, dict(zip(names, lines[1::2], strict=True))
@@ -114,7 +114,7 @@ def test_a_detail_is_one_short_line(outcomes):
 
 
 def costly(lines: list[dict]) -> list[str]:
-    """Names of the files that cost more than tiny files may.
+    """Return the names of the files that cost more than tiny files may.
 
     The limits are relative to the same process: what a healthy minute takes of the processor there, and the memory
     that a file adds to what the process had before it.

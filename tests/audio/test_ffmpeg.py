@@ -1,4 +1,4 @@
-"""What FFmpeg reads where libsndfile cannot: the right samples, windows and reasons."""
+"""FFmpeg reads what libsndfile cannot, with the right samples, windows and reasons."""
 
 import sys
 from pathlib import Path
@@ -13,8 +13,8 @@ from s2m_ray.errors import DecodeError
 
 RATE = 22050
 
-# Container and codec by FFmpeg's names, rate, how many samples a window may lie off, how many seconds the whole is
-# longer: by the codec's delay and filling, where nothing tells how long they are
+# Container and codec by FFmpeg's names, rate, how many samples a window may lie off, and how many seconds the whole is
+# longer. It is longer by the delay and the filling of the codec if the container does not tell how long these are.
 BY_FFMPEG = {
     "aac.m4a": ("ipod", "aac", 22050, 0, 0.0),
     "alac.m4a": ("ipod", "alac", 22050, 0, 0.0),
@@ -118,7 +118,7 @@ def test_ffmpeg_keeps_the_limits(by_ffmpeg):
 @pytest.mark.parametrize("share", [0.3, 0.9])
 @pytest.mark.parametrize("name", [name for name in BY_FFMPEG if name not in ("adts.aac", "a.ac3", "a.amr", "a.ts")])
 def test_what_ffmpeg_reads_and_was_cut_off(by_ffmpeg, tmp_path, name, share):
-    """Of ADTS, AC-3, AMR and transport streams nothing tells how long they were."""
+    """ADTS, AC-3, AMR and transport streams are left out: nothing tells how long they were."""
     with pytest.raises(DecodeError, match=r"^truncated: "):
         decode(cut(by_ffmpeg / name, share, tmp_path), sample_rate=16000)
 

@@ -1,4 +1,4 @@
-"""Files whose length is missing, wrong or not that of what is there: read to their end, or refused as cut off."""
+"""Files whose header has no length or a wrong one are read to their end, or refused because they are cut off."""
 
 import io
 import struct
@@ -26,7 +26,7 @@ def as_bytes(wave: np.ndarray, rate: int, **options) -> bytes:
 
 
 def without_first_frame(mp3: bytes) -> bytes:
-    """An MP3 of our own making without its Xing header: frames begin with the same two bytes."""
+    """Cut the Xing header off an MP3 of our own making, in which all frames begin with the same two bytes."""
     assert b"Xing" in mp3[:64]
     return mp3[mp3.index(mp3[:2], 64) :]
 
@@ -56,7 +56,7 @@ def test_a_wav_of_64_bits_that_was_cut_off(tmp_path, kind):
 
 
 def test_a_flac_from_a_pipe_has_no_length_and_is_fine(files, tmp_path):
-    """FLAC holds its length as 36 bits from the middle of byte 21 on; 0 is for unknown."""
+    """FLAC holds its length as 36 bits from the middle of byte 21 on; 0 means unknown."""
     content = (files / "whole.flac").read_bytes()
     (tmp_path / "pipe.flac").write_bytes(patched(content, 21, ">BI", content[21] & 0xF0, 0))
     whole = decode(str(files / "whole.flac"), sample_rate=RATE)
@@ -126,7 +126,7 @@ def test_a_hole_in_a_file(files, tmp_path):
 )
 @pytest.mark.parametrize("order", [1, -1])
 def test_an_mp3_without_a_length_is_read_to_its_end(tmp_path, rate, channels, order):
-    """Noise for 1 s, then a soft tone for 5 s, or the other way: the first bit rate says nothing of the others."""
+    """After 1 s of noise come 5 s of a soft tone, or the reverse, so the first bit rate tells nothing about the rest."""
     noise = np.random.default_rng(0).uniform(-0.9, 0.9, rate)
     wave = np.concatenate([noise, tone(440, 5.0, rate, 0.05)])[::order]
     wave = np.stack([wave] * channels, axis=1)

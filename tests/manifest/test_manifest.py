@@ -1,4 +1,4 @@
-"""Manifests: three formats that say the same, and rules that name the row that breaks them."""
+"""Manifests read the same from three formats, and a broken rule names the row that breaks it."""
 
 from pathlib import Path
 

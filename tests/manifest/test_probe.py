@@ -1,4 +1,4 @@
-"""What a header tells of a file, and a checksum that follows the sound and not the tags."""
+"""Probing reads what a header tells, and a checksum that changes with the sound and not with the tags."""
 
 import struct
 
@@ -87,7 +87,7 @@ def result_of(function, *arguments, **options):
 
 
 def test_whatever_decodes_is_no_reject_and_has_its_length(tmp_path):
-    """A header is less than all: what decodes has to pass; of what does not, most is a reject here already."""
+    """Whatever decodes must pass. A header shows less than decoding does, but most broken files are rejects already."""
     rejected = 0
     for name in broken_audio.write_all(tmp_path, port=9):
         wave, found = result_of(decode, name, sample_rate=16000), result_of(probe, row(name))
