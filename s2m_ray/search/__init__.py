@@ -1,4 +1,4 @@
-"""Search: the nearest items of the joint space, in a total order."""
+"""Search the joint space for the nearest items, in a total order."""
 
 import lazy_loader
 

@@ -11,9 +11,9 @@ from numpy import ndarray
 from s2m_ray.errors import EvaluationError
 from s2m_ray.search.order import NOTHING, keys, score, scores, scores_of, tolerance
 
-SLACK = 8  # candidates beyond k: saves most second searches where scores are near each other
-FETCH_MAX = 2048  # FAISS's own limit on GPUs
-ROW_BLOCK, COLUMN_BLOCK = 256, 4096  # of a matrix product: 4 MiB, which a core's cache holds
+SLACK = 8  # candidates beyond k, which save most second searches where scores are close
+FETCH_MAX = 2048  # the limit of FAISS on GPUs
+ROW_BLOCK, COLUMN_BLOCK = 256, 4096  # sizes of a matrix product: 4 MiB fit into the cache of a core
 Fetch = Callable[[ndarray, ndarray, int], tuple[ndarray, ndarray]]
 
 
@@ -27,44 +27,53 @@ def best(
     fetch: Fetch | None = None,
     wanted: int = 0,
 ) -> UInt64[ndarray, "queries k"]:
-    """Keys of the first ``k`` of a chunk of the gallery, best first, and ``NOTHING`` where there are no more.
+    """Return the keys of the best ``k`` items of a chunk of the gallery, best first.
 
     Args:
-        positions: Of the chunk's items, in the whole gallery.
-        limits: Keys that must be beaten; items behind them may be left out, which saves their scoring.
-        fetch: What proposes candidates: the highest inner products and their rows.
-        wanted: Candidates to ask for; 0 is a few more than ``k``.
+        queries: Vectors of the queries.
+        gallery: Vectors of the chunk.
+        positions: Positions of the chunk's items in the order of all ids of the gallery.
+        k: Number of keys for each query. ``NOTHING`` fills up what the chunk lacks.
+        limits: Keys to beat. Items behind them may be left out, which saves the time to score them.
+        fetch: Function that proposes candidates: the highest inner products and their rows.
+        wanted: Number of candidates to ask for. 0 means a few more than ``k``.
+
+    >>> from s2m_ray.search.order import positions_of
+    >>> gallery = np.array([[1, 0], [0, 1], [0.6, 0.8]], dtype=np.float32)
+    >>> nearest = best(np.array([[0, 1]], dtype=np.float32), gallery, np.array([0, 1, 2]), k=2)
+    >>> positions_of(nearest).tolist(), scores_of(nearest).round(3).tolist()
+    ([[1, 2]], [[1.0, 0.800000011920929]])
     """
     fetch = fetch or cpu
     limits = np.full(len(queries), NOTHING) if limits is None else limits
     wanted = min(len(gallery), wanted or k + SLACK)
     if wanted > FETCH_MAX:
         return _exhaustive(queries, gallery, positions, k, limits)
-    found = np.full((len(queries), max(k, wanted)), NOTHING)
-    if not found.size or not len(gallery):
-        return found[:, :k]
+    ranked = np.full((len(queries), max(k, wanted)), NOTHING)
+    if not ranked.size or not len(gallery):
+        return ranked[:, :k]
     proposed, rows = fetch(queries, gallery, wanted)
     error, needed = tolerance(queries, gallery), scores_of(limits)
     at = np.nonzero(proposed >= (needed - error)[:, None])
     row = rows[at]
-    found[at] = keys(score(queries, gallery, (at[0], row)), positions[row])
-    found[found >= limits[:, None]] = NOTHING
-    found = np.sort(found, axis=1)[:, :k]
+    ranked[at] = keys(score(queries, gallery, (at[0], row)), positions[row])
+    ranked[ranked >= limits[:, None]] = NOTHING
+    ranked = np.sort(ranked, axis=1)[:, :k]
     if wanted < len(gallery):
-        # what was not fetched has at most the last inner product: could it stand before the last that was found?
-        edge = np.maximum(scores_of(found[:, -1]), needed)
+        # an item that was not fetched has at most the last inner product, which may still beat the last of the best
+        edge = np.maximum(scores_of(ranked[:, -1]), needed)
         again = np.flatnonzero(proposed[:, -1] + error >= edge)
         if len(again):
-            found[again] = best(
+            ranked[again] = best(
                 queries[again], gallery, positions, k, limits=limits[again], fetch=fetch, wanted=8 * wanted
             )
-    return found
+    return ranked
 
 
 def _exhaustive(
     queries: ndarray, gallery: ndarray, positions: ndarray, k: int, limits: ndarray
 ) -> UInt64[ndarray, "queries k"]:
-    """The same where so many scores are equal that candidates do not help."""
+    """Do the same where so many scores are equal that candidates do not help."""
     found = np.full((len(queries), k), NOTHING)
     for i in range(len(queries)):
         for start in range(0, len(gallery), 1 << 16):
@@ -80,11 +89,11 @@ def near(
     thresholds: Float32[ndarray, " queries"],
     pool: Executor,
 ) -> Iterator[tuple[ndarray, ndarray, ndarray, ndarray, ndarray]]:
-    """For blocks of queries and gallery: how many scores are surely above each query's threshold, and those near it.
+    """Compare the scores of each block of queries and gallery with the thresholds of the queries.
 
     Yields:
-        ``rows`` of queries, the count ``above`` for each, and the pairs whose score may equal the threshold:
-        ``query`` and ``item`` rows with their ``score``.
+        The ``rows`` of the queries, and for each of them how many scores are certainly ``above`` its threshold. Then
+        the pairs whose score may equal the threshold: the rows of ``query`` and ``item``, and their ``score``.
     """
     error = tolerance(queries, gallery)
     low, high = thresholds - error, thresholds + error
@@ -107,12 +116,12 @@ def near(
         return rows, above, rows[some[query]], item + at[1], exact
 
     starts = [(i, j) for i in range(0, len(queries), ROW_BLOCK) for j in range(0, len(gallery), COLUMN_BLOCK)]
-    for i in range(0, len(starts), 64):  # so that what waits to be taken stays small
+    for i in range(0, len(starts), 64):  # few blocks at a time, so that few results wait in memory
         yield from pool.map(block, starts[i : i + 64])
 
 
 def cpu(queries: ndarray, gallery: ndarray, k: int) -> tuple[ndarray, ndarray]:
-    """The highest inner products by FAISS on CPUs, and their rows."""
+    """Return the highest inner products and their rows, by FAISS on CPUs."""
     found: tuple[ndarray, ndarray] = faiss.knn(
         np.ascontiguousarray(queries), np.ascontiguousarray(gallery), k, metric=faiss.METRIC_INNER_PRODUCT
     )
@@ -120,13 +129,15 @@ def cpu(queries: ndarray, gallery: ndarray, k: int) -> tuple[ndarray, ndarray]:
 
 
 def fetcher(device: str) -> Fetch:
-    """What proposes candidates: FAISS on CPUs, or on all GPUs that this process sees, each holding a part of a chunk.
+    """Return the function that proposes candidates: FAISS on CPUs, or on all GPUs that this process sees.
+
+    Each GPU holds a part of a chunk.
 
     Args:
-        device: ``cpu``, ``cuda``, or ``auto``: GPUs if there are any.
+        device: ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
 
     Raises:
-        EvaluationError: no GPU is there.
+        EvaluationError: The device is ``cuda`` and FAISS sees no GPU.
     """
     gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") and device != "cpu" else 0
     if device == "cuda" and not gpus:

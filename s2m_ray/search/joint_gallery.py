@@ -12,11 +12,11 @@ from s2m_ray.joint.heads import JointModel
 from s2m_ray.joint.projection import project
 from s2m_ray.stores.gallery import BLOCK, Vectors, recut
 
-KEPT_BYTES = 2 << 30  # joint vectors up to this size stay in memory; more are projected again when they are needed
+KEPT_BYTES = 2 << 30  # joint vectors up to this size stay in memory, and larger ones are projected again each time
 
 
 class JointGallery:
-    """Joint vectors of a range of the gallery, chunk by chunk, as often as they are asked for."""
+    """The joint vectors of a range of the gallery, chunk by chunk. They can be read many times."""
 
     def __init__(
         self, vectors: Vectors, model: JointModel | None, first: int, last: int, *, chunk: int, threads: int = 1
@@ -26,7 +26,7 @@ class JointGallery:
         self._kept: list[tuple[int, ndarray]] | None = None
 
     def chunks(self) -> Iterator[tuple[int, Float[ndarray, "seeds rows dim"]]]:
-        """The first row of each chunk, and its vectors."""
+        """Yield the first row of each chunk, and its vectors."""
         if self._kept is not None:
             yield from self._kept
             return
@@ -43,7 +43,7 @@ class JointGallery:
             self._kept = kept
 
     def _join(self) -> Iterator[tuple[int, ndarray]]:
-        """Blocks, cut to the range and joined or cut to chunks."""
+        """Yield the projected blocks, cut to the range and joined or cut to chunks."""
         inside = (block[:, max(0, self._first - start) : self._last - start] for start, block in self._projected())
         yield from recut(inside, self._first, self._last, self._chunk, axis=1)
 
@@ -55,14 +55,18 @@ class JointGallery:
             return
         with threadpool_limits(1), ThreadPoolExecutor(self._threads) as pool:
             while some := list(islice(blocks, self._threads)):
-                for (start, _), found in zip(
-                    some, pool.map(lambda one: project(self._model, "music", one[1]), some), strict=True
+                for (start, _), joint in zip(
+                    some, pool.map(lambda block: project(self._model, "music", block[1]), some), strict=True
                 ):
-                    yield start, found
+                    yield start, joint
 
 
 def ranges(rows: int, parts: int) -> list[tuple[int, int]]:
-    """Consecutive ranges of equal size that cover the rows, of whole blocks where there are enough."""
+    """Return consecutive ranges of equal size that cover the rows. They are whole blocks if there are enough rows.
+
+    >>> ranges(10, 3)
+    [(0, 4), (4, 8), (8, 10)]
+    """
     step = -(-rows // parts)
     step = -(-step // BLOCK) * BLOCK if step > BLOCK else step
     return [(start, min(start + step, rows)) for start in range(0, rows, step)]

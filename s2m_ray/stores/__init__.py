@@ -1,4 +1,4 @@
-"""Stores: one vector for each item, in shards on disk; and how they are made."""
+"""Make and read stores, which hold one vector for each item in shards on disk."""
 
 import lazy_loader
 

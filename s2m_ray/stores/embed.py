@@ -1,4 +1,4 @@
-"""One shard of a store: the manifest rows in, vectors and rejects written; what was done before is kept."""
+"""Embed one shard of a store: read its manifest rows, write vectors and rejects, keep what was done before."""
 
 import resource
 import time
@@ -23,19 +23,19 @@ from s2m_ray.stores.isolation import survives
 from s2m_ray.stores.shards import Stored, begun, current, read_rows, write_begun, write_shard
 from s2m_ray.stores.stages import DecodeAudio, EncodeSegments, EncodeTexts, Input, ReadText, Row, samples
 
-PROBE_AFTER, REJECT_AFTER = 1, 3  # crashes at an item: it is tried in a process of its own, it is rejected
-GIVE_UP_AFTER = 12  # attempts at a shard: it is not one item then
+PROBE_AFTER, REJECT_AFTER = 1, 3  # crashes at an item, after which a process of its own tries it, or it is rejected
+GIVE_UP_AFTER = 12  # attempts at a shard; so many crashes are not the fault of a single item
 
 
 @dataclass
 class Counts:
-    """What one call did to a shard: one row for the driver."""
+    """What one call did to a shard, which the driver receives as one row."""
 
     shard: int
-    items: int = 0  # of this call, as the next two
+    items: int = 0  # this and the next two count what this call did
     rejected: int = 0
     audio_s: float = 0.0
-    finished: bool = True  # False: stopped on request, the rest is still to do
+    finished: bool = True  # False after a request to stop: the rest is still to do
     started: float = field(default_factory=time.time)  # by the clock of the worker's machine
     decode_s: float = 0.0
     encode_s: float = 0.0
@@ -46,6 +46,8 @@ class Counts:
 
 @dataclass
 class _Loaded:
+    """An item that is decoded and waits for the encoder."""
+
     row: Row
     stamp: str | None
     decoder: str | None
@@ -53,21 +55,25 @@ class _Loaded:
 
 
 class EmbedShard:
-    """Stage: the number of a shard -> the shard, written; returns its :class:`Counts`.
+    """A stage that takes the number of a shard, writes the shard and returns its :class:`Counts`.
 
-    One instance an actor, so weights load once. Decoded audio never leaves the actor, and at most ``batch_s`` of
-    it (or one item, if that is longer) waits to be encoded. An encoder of texts takes the column ``text``, and no
-    audio. The rows come from the store's own copy of the manifest.
+    Each actor has one instance, so weights load once. Decoded audio never leaves the actor. At most ``batch_s`` of
+    audio, or one longer item, waits for the encoder. An encoder of texts takes the column ``text`` and no audio. The
+    rows come from the store's own copy of the manifest.
 
-    An item at which a worker died before is tried in a process of its own first, and is a reject if it kills that
-    one too; one that the encoder died on is encoded alone. So a file that kills its decoder costs nobody else's
-    vector, and the number of attempts is bounded.
+    If a worker died while it decoded an item, a process of its own decodes the item first. The item becomes a reject
+    if it kills that process too. An item on which the encoder died is encoded alone. A file that kills its decoder
+    therefore costs no other item its vector, and the number of attempts is bounded.
 
     Args:
-        threads: That decode while the encoder works on the batch before; 0: one after the other, which is as fast
-            where both run on the same core.
-        retry_rejects: Try again what was rejected in an earlier run.
-        options: Of ``build_encoder``.
+        store: The folder that is written to.
+        encoder: Name of the encoder.
+        audio: How audio is cut.
+        batch_s: Seconds of audio that are encoded together.
+        threads: Number of threads that decode while the encoder works on the batch before. With 0 the two take
+            turns, which is as fast where both run on the same core.
+        retry_rejects: Whether to try again what an earlier run rejected.
+        options: Options of ``build_encoder``.
     """
 
     def __init__(
@@ -94,22 +100,22 @@ class EmbedShard:
         self._threads, self._retry_rejects = threads, retry_rejects
 
     def warm_up(self) -> None:
-        """Encode something once: libraries load parts of themselves at their first use."""
+        """Encode something once, because libraries load parts of themselves at their first use."""
         self._encode(["hello"] if self._encoder.input == "text" else [[np.zeros(self._sample_rate, np.float32)]])
 
     def __call__(self, number: int) -> dict[str, Any]:
-        """Embed and write what is missing of one shard.
+        """Embed and write what a shard still lacks.
 
         Raises:
-            StoreError: worker after worker died on this shard.
+            StoreError: One worker after another died on this shard.
         """
         counts, began = Counts(number), time.perf_counter()
         journal = Journal(journal_path(self._store, number))
         if journal.attempts > GIVE_UP_AFTER:
             journal.close()
             raise StoreError(
-                f"{self._store}: shard {number} was tried {GIVE_UP_AFTER} times and its worker died each time; "
-                "out of memory? (fewer workers, or a smaller resources.batch_s)"
+                f"{self._store}: shard {number} was tried {GIVE_UP_AFTER} times and its worker died each time. The "
+                "machine may be out of memory: use fewer workers, or a smaller resources.batch_s."
             )
         try:
             counts.finished = self._fill(number, journal, counts)
@@ -127,7 +133,7 @@ class EmbedShard:
         for batch in self._batches(missing, journal, rejects, counts):
             self._encode_batch(batch, journal, stored, rejects, counts)
             journal.audio_s = counts.audio_s
-        finished = len(stored) + len(rejects) == len(rows)  # else it was asked to stop
+        finished = len(stored) + len(rejects) == len(rows)  # otherwise the worker was asked to stop
         counts.rejected = sum(row["item_id"] in rejects for row in missing)
         counts.items = sum(row["item_id"] in stored for row in missing)
         write = write_shard if finished else write_begun
@@ -160,7 +166,7 @@ class EmbedShard:
             if np.isfinite(vector).all():
                 stored[row["item_id"]] = Stored(row, vector)
             else:
-                text = "the encoder gave NaN or infinity"
+                text = "the encoder returned NaN or infinity"
                 rejects[row["item_id"]] = Reject.of(row, "encode", "not_finite", text)
         counts.audio_s += sum(samples(loaded.item) for loaded in batch) / self._sample_rate
         counts.encode_s += time.perf_counter() - before
@@ -168,12 +174,12 @@ class EmbedShard:
     def _batches(
         self, rows: Sequence[Row], journal: Journal, rejects: dict[str, Reject], counts: Counts
     ) -> Iterator[list[_Loaded]]:
-        """Decoded items, up to ``batch_s`` together; an item that a worker died encoding comes alone."""
+        """Yield decoded items, up to ``batch_s`` together. An item on which the encoder died comes alone."""
         batch: list[_Loaded] = []
         held = 0
         for row, loaded in zip(rows, self._decoded(rows, journal, counts), strict=True):
             if self._stop():
-                return  # what is decoded and not encoded is little, and the end is near
+                return  # little is decoded and not encoded yet, and the worker must end soon
             if isinstance(loaded, Reject):
                 rejects[row["item_id"]] = loaded
                 continue
@@ -189,7 +195,7 @@ class EmbedShard:
             yield batch
 
     def _decoded(self, rows: Sequence[Row], journal: Journal, counts: Counts) -> Iterator[_Loaded | Reject]:
-        """Items in the order of ``rows``; with threads, about a batch of them is decoded ahead."""
+        """Yield the items in the order of ``rows``. Threads decode about one batch ahead."""
 
         def decode(row: Row) -> tuple[_Loaded | Reject, float]:
             before = time.perf_counter()
@@ -204,7 +210,9 @@ class EmbedShard:
             waiting, ahead = iter(rows), deque[Future[tuple[_Loaded | Reject, float]]]()
             done, held = 0, 0
             while True:
-                batch = self._batch_samples * done // max(held, 1)  # items, by the mean of those so far
+                batch = (
+                    self._batch_samples * done // max(held, 1)
+                )  # items in a batch, by the mean length of the items so far
                 wanted = max(2 * self._threads, batch) - len(ahead)
                 ahead += [pool.submit(decode, row) for row in islice(waiting, wanted)]
                 if not ahead:

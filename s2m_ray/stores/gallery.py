@@ -1,4 +1,4 @@
-"""The gallery of an evaluation: labels of all items in memory, vectors block by block, whatever their number."""
+"""Read a gallery of any size: the labels of all items into memory, the vectors block by block."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,20 +25,20 @@ from s2m_ray.stores.store import (
     space_of,
 )
 
-# Rows of a block. Blocks begin at multiples of it, whatever part of the gallery is read: heads round otherwise in
-# batches of other sizes, and a joint vector must not depend on who reads how much.
+# Rows of a block. Blocks begin at multiples of it, whatever part of the gallery is read. Batches of other sizes would
+# make heads round differently, and a joint vector must not depend on how much is read at once.
 BLOCK = 8192
 COLUMNS = tuple(name for name in SCHEMA.names if name not in ("modality", "duration_s"))
-BUFFER_BYTES = 1 << 20  # a row group of gigabytes is read through it, not whole
+BUFFER_BYTES = 1 << 20  # a row group of gigabytes is read through this buffer and never whole
 
 
 class Vectors(Protocol):
-    """Vectors of a gallery, as often as they are asked for; small enough to be sent to a worker."""
+    """A source of the vectors of a gallery. It can be read many times and is small enough to send to a worker."""
 
     rows: int
 
     def blocks(self, first: int, last: int) -> Iterator[tuple[int, Float[ndarray, "rows dim"]]]:
-        """The whole blocks that hold the rows from ``first`` to before ``last``, and where each begins."""
+        """Yield the blocks that hold the rows from ``first`` to before ``last``, each with its first row."""
         ...
 
 
@@ -47,7 +47,7 @@ class Gallery(Items):
     """A store whose vectors stay on disk: labels in memory, vectors block by block."""
 
     path: Place
-    items: pa.Table  # without vectors
+    items: pa.Table  # the columns of COLUMNS that the store has
     vectors: Vectors
     dim: int
     space_id: str
@@ -92,20 +92,20 @@ def recut(pieces: Iterable[ndarray], first: int, last: int, rows: int, *, axis: 
 
 
 class InMemory:
-    """Vectors of an array."""
+    """Vectors of an array in memory."""
 
     def __init__(self, vectors: Float[ndarray, "rows dim"]) -> None:
         self.rows, self._vectors = len(vectors), vectors
 
     def blocks(self, first: int, last: int) -> Iterator[tuple[int, Float[ndarray, "rows dim"]]]:
-        """Views of the array."""
+        """Yield views of the array."""
         for start in range(first // BLOCK * BLOCK, last, BLOCK):
             yield start, self._vectors[start : start + BLOCK]
 
 
 @dataclass(frozen=True)
 class _Group:
-    """A row group of a Parquet file, and which of its rows are in the gallery."""
+    """A row group of a Parquet file, with a mask of the rows that are in the gallery."""
 
     file: Place
     number: int
@@ -113,7 +113,7 @@ class _Group:
 
 
 class Stored:
-    """Vectors of Parquet files, read through a buffer each time."""
+    """Vectors of Parquet files, which are read again each time."""
 
     def __init__(self, path: Place, groups: Sequence[_Group]) -> None:
         self._path = path
@@ -125,7 +125,7 @@ class Stored:
         """Read only the row groups that hold these blocks.
 
         Raises:
-            StoreError: an embedding is ragged or not finite, or a file cannot be read.
+            StoreError: The embeddings differ in length or are not finite, or a file cannot be read.
         """
         start, stop = first // BLOCK * BLOCK, min(-(-last // BLOCK) * BLOCK, self.rows)
         yield from recut(self._same_length(start, stop), start, stop, BLOCK, axis=0)
@@ -139,7 +139,7 @@ class Stored:
             yield piece if piece.flags.writeable else piece.copy()  # torch warns of the read-only memory of Arrow
 
     def _pieces(self, start: int, stop: int) -> Iterator[Float[ndarray, "rows dim"]]:
-        """The rows from ``start`` to before ``stop`` in pieces of at most a block."""
+        """Yield the rows from ``start`` to before ``stop`` in pieces of at most a block."""
         begin = int(np.searchsorted(self._starts, start, side="right")) - 1
         end = int(np.searchsorted(self._starts, stop, side="left"))
         row = int(self._starts[begin]) if begin < end else stop
@@ -154,16 +154,20 @@ class Stored:
             for group in groups:
                 yield from _read(group)
             return
-        for i in range(0, len(groups), AT_ONCE):  # small files, each of which takes a round trip
+        for i in range(0, len(groups), AT_ONCE):  # many small files are read at once, since each takes a round trip
             for pieces in each(lambda group: list(_read(group)), groups[i : i + AT_ONCE], self._path):
                 yield from pieces
 
 
 def read_gallery(path: Place, split: str) -> Gallery:
-    """The rows of a split that have an emotion, of a sealed store or any Parquet file of embeddings.
+    """Open the labelled rows of one split as a gallery.
+
+    Args:
+        path: A sealed store, or any Parquet file of embeddings.
+        split: Such as ``test``.
 
     Raises:
-        StoreError: as :func:`s2m_ray.stores.store.read_store`, or there is no such row.
+        StoreError: :func:`s2m_ray.stores.store.read_store` would raise it, or the split has no labelled row.
     """
     header, parts = find_parts(path)
     try:
@@ -184,7 +188,7 @@ def read_gallery(path: Place, split: str) -> Gallery:
 
 
 def _labels(part: Place) -> tuple[pa.Table, list[int]]:
-    """The columns that an evaluation needs, and the sizes of the row groups."""
+    """Return the columns that an evaluation needs, and the sizes of the row groups."""
     with _Opened(part) as file:
         names = file.schema_arrow.names
         require_columns(names, part)
@@ -207,7 +211,7 @@ def _read(group: _Group) -> Iterator[Float[ndarray, "rows dim"]]:
 
 
 class _Opened:
-    """A Parquet file for the time of a block of code."""
+    """A Parquet file that is closed at the end of a ``with`` block."""
 
     def __init__(self, path: Place) -> None:
         self._source = path.open("rb")

@@ -1,21 +1,22 @@
-"""Whether the vectors of a store can be what an encoder should give: collapsed, constant and repeated ones.
+"""Examine whether the vectors of a store can be right: find collapsed, constant and repeated vectors.
 
-Over a sample of at most 10 000 vectors that are finite (NaN and infinity are rejects already):
+The rules look at a sample of at most 10 000 vectors. All of them are finite, since NaN and infinity are rejects:
 
-| finding | of what | warn | fail |
+| finding | value | warn | fail |
 |---|---|---|---|
-| ``constant`` | share of the dimensions with max - min <= 1e-6 of the largest magnitude | > 0.10 | > 0.90 |
-| ``cosine`` | mean cosine of two different vectors, as they are; networks only | > 0.95 | > 0.99 |
+| ``constant`` | share of dimensions with max - min <= 1e-6 of the largest magnitude | > 0.10 | > 0.90 |
+| ``cosine`` | mean cosine of two different vectors, for networks only | > 0.95 | > 0.99 |
 | ``rank`` | effective number of dimensions of the correlations | < 3 | < 1.5 |
-| ``duplicates`` | share of the vectors that repeat an earlier one bit for bit | > 0.01 | > 0.50 |
+| ``duplicates`` | share of vectors that repeat an earlier vector bit for bit | > 0.01 | > 0.50 |
 
-``cosine`` finds a network that gives one vector for everything (a published text tower has 0.9993). It is not
-asked of ``spectral``, whose dimensions have units: dB next to shares, so a large common mean is its nature
-(measured: 0.939 on RAVDESS, 0.973 on VGMIDI), and what trains on it standardises its input. ``rank`` is free of
-units and of the mean: ``(sum e)^2 / sum e^2`` over the eigenvalues of the correlation matrix (measured: 11.2 and
-11.6 on these two). A warning never stops a job: a corpus may have two sentences only, and then its texts repeat.
+``cosine`` finds a network that gives one vector for everything (a published text tower has 0.9993). The rule does not
+apply to ``spectral``. Its dimensions have units such as dB next to shares, so a large common mean is natural
+(measured: 0.939 on RAVDESS, 0.973 on VGMIDI), and the training on it standardises its input. ``rank`` depends neither
+on units nor on the mean: it is ``(sum e)^2 / sum e^2`` over the eigenvalues of the correlation matrix (measured: 11.2
+and 11.6 on the same two corpora). A warning never stops a job, because a corpus of two sentences has texts that
+repeat.
 
-Thresholds: judged by the figures above; no source.
+The thresholds were chosen by the figures above and have no other source.
 """
 
 from collections.abc import Sequence
@@ -30,11 +31,11 @@ from s2m_ray.files.tables import read_table
 from s2m_ray.seeds import rng
 
 SAMPLE = 10_000
-LEAST = 20  # distinct vectors, below which only the duplicates are judged: few points span few dimensions
+LEAST = 20  # below this many distinct vectors only the duplicates are judged, as few points span few dimensions
 
 
 class Rule(NamedTuple):
-    """Limits of a finding; ``sign`` -1 where small values are bad."""
+    """Limits of a finding. The sign is -1 where small values are bad."""
 
     warn: float
     fail: float
@@ -51,10 +52,18 @@ RULES = {
 
 
 def examine(vectors: Float[ndarray, "items dim"], *, network: bool) -> dict[str, Any]:
-    """Verdict (``ok``, ``warn`` or ``fail``), the values behind it, and a line for each value out of its limits.
+    """Judge vectors by the rules of this module.
 
     Args:
-        network: They come from a network, whose vectors have no units.
+        vectors: A sample of a store.
+        network: Whether a network made the vectors, so that their numbers have no units.
+
+    Returns:
+        ``verdict`` (``ok``, ``warn`` or ``fail``), ``sampled``, ``values`` by rule, and ``findings`` with a line for
+        each value beyond its limit.
+
+    >>> examine(np.zeros((4, 2), np.float32), network=True)["findings"][0]["text"]
+    'duplicates: 0.75, limit 0.5, of the vectors repeat another one; is the same item listed several times?'
     """
     distinct = np.unique(vectors, axis=0).astype(np.float64)
     values: dict[str, float] = {"duplicates": 1 - len(distinct) / len(vectors)} if len(vectors) else {}
@@ -79,16 +88,16 @@ def examine(vectors: Float[ndarray, "items dim"], *, network: bool) -> dict[str,
 
 
 def sample(shards: Sequence[Place]) -> Float[ndarray, "items dim"]:
-    """Vectors of shards that are drawn until there are ``SAMPLE``: always the same ones of one store."""
+    """Return ``SAMPLE`` vectors of shards that are drawn at random. The draws of a store are always the same."""
     order = rng(0, "health").permutation(len(shards))
-    found: list[Float[ndarray, "items dim"]] = []
+    drawn: list[Float[ndarray, "items dim"]] = []
     for index in order:
         column = read_table(shards[index], ["embedding"])["embedding"].combine_chunks()
         if len(column):
-            found.append(column.flatten().to_numpy().reshape(len(column), -1))
-        if sum(map(len, found)) >= SAMPLE:
+            drawn.append(column.flatten().to_numpy().reshape(len(column), -1))
+        if sum(map(len, drawn)) >= SAMPLE:
             break
-    return np.concatenate(found)[:SAMPLE] if found else np.empty((0, 0), np.float32)
+    return np.concatenate(drawn)[:SAMPLE] if drawn else np.empty((0, 0), np.float32)
 
 
 def _level(value: float, rule: Rule) -> Literal["ok", "warn", "fail"]:
@@ -98,7 +107,10 @@ def _level(value: float, rule: Rule) -> Literal["ok", "warn", "fail"]:
 
 
 def _mean_cosine(vectors: Float[ndarray, "items dim"]) -> float:
-    """Mean over all pairs: the squared sum of the unit vectors counts each pair twice, and each with itself."""
+    """Return the mean cosine of all pairs.
+
+    The squared sum of the unit vectors counts each pair twice, and each vector with itself.
+    """
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = vectors[length[:, 0] > 0] / length[length[:, 0] > 0]
     count = len(unit)
@@ -106,7 +118,7 @@ def _mean_cosine(vectors: Float[ndarray, "items dim"]) -> float:
 
 
 def _rank(vectors: Float[ndarray, "items dim"]) -> float:
-    """``(sum e)^2 / sum e^2``: the sums are trace and squared norm of the matrix, so nothing is decomposed."""
+    """Return ``(sum e)^2 / sum e^2``. The sums are the trace and the squared norm, so no matrix is decomposed."""
     if vectors.shape[1] == 0:
         return 0.0
     z = (vectors - vectors.mean(axis=0)) / vectors.std(axis=0)

@@ -1,4 +1,4 @@
-"""Decoding in a process of its own, for items at which a worker died: whatever happens there costs nobody else."""
+"""Decode an item at which a worker died in a process of its own, so that a crash costs no other item."""
 
 import json
 import signal
@@ -12,13 +12,15 @@ from typing import Any
 from s2m_ray.config.embedding import AudioConfig
 from s2m_ray.errors import DecodeError
 
-LIMIT_S = 120.0  # for one item; a healthy track of an hour takes a few seconds
+LIMIT_S = 120.0  # limit for one item; a healthy track of an hour takes a few seconds
 
 
 def survives(row: Mapping[str, Any], audio: AudioConfig, sample_rate: int) -> DecodeError | None:
-    """Decode an item in another process: None if that process lives through it, else why it did not.
+    """Decode an item in another process.
 
-    An item that is merely broken survives: the worker finds out by itself why.
+    Returns:
+        None if the process survives, which includes an item that is merely broken: the worker finds the reason by
+        itself. Otherwise the reason why the process died.
     """
     task = {key: row[key] for key in ("uri", "start_s", "end_s")}
     values = json.dumps({"row": task, "audio": asdict(audio), "sample_rate": sample_rate})
@@ -30,7 +32,9 @@ def survives(row: Mapping[str, Any], audio: AudioConfig, sample_rate: int) -> De
             timeout=LIMIT_S,
         )
     except subprocess.TimeoutExpired:
-        return DecodeError(f"timeout: the decoder was not done after {LIMIT_S:g} s, and a worker stood still at it")
+        return DecodeError(
+            f"timeout: the decoder was not done after {LIMIT_S:g} s, and a worker stood still at this item"
+        )
     if ended.returncode == 0:
         return None
     if ended.returncode < 0:
@@ -40,10 +44,11 @@ def survives(row: Mapping[str, Any], audio: AudioConfig, sample_rate: int) -> De
 
 
 def _main() -> None:
+    """Decode the item that standard input names."""
     from s2m_ray.stores.stages import DecodeAudio
 
     task = json.load(sys.stdin)
-    with suppress(DecodeError):  # an answer, not a crash
+    with suppress(DecodeError):  # a broken item is an answer and no crash
         DecodeAudio(AudioConfig(**task["audio"]), task["sample_rate"])(task["row"])
 
 

@@ -1,4 +1,4 @@
-"""Decide what an embedding job has to do: its shards, its space, and what of an earlier run still stands."""
+"""Decide what an embedding job has to do: its shards, its space, and which shards of an earlier run still hold."""
 
 import hashlib
 import shutil
@@ -14,23 +14,30 @@ from s2m_ray.files.place import Place, is_local
 from s2m_ray.files.rejects import rejects_path
 from s2m_ray.stores.shards import changed
 
-ROW_BYTES = 300  # of a row beside its vector, for the check of free space; RAVDESS takes 150, with short names
+ROW_BYTES = 300  # of a row without its vector, for the check of free space; RAVDESS, with short names, takes 150
 
 
 def _shard_items(items: int, *, texts: bool) -> int:
-    """Some shards for each worker, not too small, and not more than 4096 of them.
+    """Return the items of a shard, so that each worker has several shards and a store at most 4096.
 
-    Texts are quick, and the more of them come together, the more of one length.
+    Shards of texts are larger. Texts are quick, and more texts in one batch have the same length.
     """
     usual = min(2048, items // 8) if texts else min(256, items // 32)
     return max(2, usual, -(-items // 4096))
 
 
 def describe_job(cfg: EmbedConfig, items: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the store is for, which no second run may change; and what else its header says of the encoder.
+    """Describe the job and its encoder.
+
+    Args:
+        cfg: Settings of the job.
+        items: Rows of the manifest.
+
+    Returns:
+        What the store is for, which no second run may change, and what else the header says about the encoder.
 
     Raises:
-        ConfigError: segments are longer than the encoder takes.
+        ConfigError: Segments are longer than the encoder takes.
     """
     compile_s = cfg.audio.segment_s if cfg.compile else None
     encoder = build_encoder(cfg.encoder, dtype=cfg.dtype, compile_s=compile_s, device="cpu")
@@ -43,10 +50,10 @@ def describe_job(cfg: EmbedConfig, items: int) -> tuple[dict[str, Any], dict[str
 
 
 def _space(encoder: AnyEncoder, cfg: EmbedConfig) -> dict[str, Any]:
-    """What the vectors depend on. Texts are not cut, so nothing of ``cfg.audio`` is in theirs.
+    """Return what the vectors depend on. Texts are not cut, so their vectors do not depend on ``cfg.audio``.
 
     Raises:
-        ConfigError: segments are longer than the encoder takes.
+        ConfigError: Segments are longer than the encoder takes.
     """
     used = {"encoder": encoder.name, **settings(encoder)}
     if encoder.input == "text":
@@ -60,16 +67,22 @@ def _space(encoder: AnyEncoder, cfg: EmbedConfig) -> dict[str, Any]:
 
 
 def is_outdated(cfg: EmbedConfig, number: int) -> bool:
-    """Whether a shard that is done is to be done again, in part."""
+    """Tell whether a finished shard has to be done again in part."""
     retry = cfg.retry_rejects and rejects_path(cfg.out, number).exists()
     return retry or changed(cfg.out, number)
 
 
 def require_space(out: Place, needed_bytes: int) -> None:
+    """Refuse a local disk that is too small for the vectors.
+
+    Raises:
+        StoreError: The disk has less than ``needed_bytes`` free.
+    """
     if not is_local(out):
-        return  # object storage has no end
+        return  # object storage does not fill up
     free = shutil.disk_usage(out).free
     if free < needed_bytes:
         raise StoreError(
-            f"{out}: {free / 1e9:.1f} GB free, the vectors that are missing need about {needed_bytes / 1e9:.1f} GB"
+            f"{out}: {free / 1e9:.1f} GB free, the vectors that are missing need about {needed_bytes / 1e9:.1f} GB. "
+            "Free some space, or choose another --out."
         )

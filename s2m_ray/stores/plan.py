@@ -1,4 +1,4 @@
-"""What embedding a library will take, told from a sample of it; and how it then came out."""
+"""Predict what embedding a library will take from a sample, and compare the run with the prediction."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from s2m_ray.files.whole import read_json
 
 @dataclass
 class Totals:
-    """What a run did, over all shards; seconds of stages are summed over the workers."""
+    """What a run did over all shards. Seconds of a stage are summed over the workers."""
 
     items: int = 0
     rejected: int = 0
@@ -24,18 +24,18 @@ class Totals:
     worker_bytes: int = 0  # peak of the largest worker
     workers: int = 0
     gpus_per_worker: float = 0.0
-    startup_s: float = 0.0  # until the first worker began: Ray, its workers, the weights
+    startup_s: float = 0.0  # until the first worker began: start of Ray and its workers, loading of weights
     wall_s: float = 0.0  # until the last shard was done
 
     def add(self, counts: dict[str, Any]) -> None:
-        """Add one shard's counts."""
+        """Add the counts of one shard."""
         for name in ("items", "rejected", "audio_s", "decode_s", "encode_s", "write_s"):
             setattr(self, name, getattr(self, name) + counts[name])
         self.busy_s += counts["wall_s"]
         self.worker_bytes = max(self.worker_bytes, counts["worker_bytes"])
 
     def as_dict(self) -> dict[str, float]:
-        """For headers."""
+        """Return the totals as plain values for a header."""
         return {f.name: round(getattr(self, f.name), 3) for f in fields(self)}
 
 
@@ -44,7 +44,7 @@ STAGES = {"decode_s": "decode", "encode_s": "encoder", "write_s": "write"}
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Prediction for a whole manifest. Seconds are wall time; memory and disk are bytes."""
+    """A prediction for a whole manifest. Seconds are wall time, memory and disk are bytes."""
 
     items: int
     audio_s: float
@@ -54,8 +54,8 @@ class Plan:
     audio_hours_per_s: float
     worker_hours: float
     gpu_hours: float
-    cpus_per_worker: int  # that a worker beside a GPU needs; 0: without GPUs
-    cost: float | None  # in the currency of the price that was given
+    cpus_per_worker: int  # CPUs that a worker with a GPU needs; 0 without GPUs
+    cost: float | None  # in the currency of the given price
     store_bytes: int
     memory_bytes: int  # of all workers together
     bottleneck: str
@@ -80,11 +80,14 @@ def predict(
 
     Args:
         sample: ``last_run`` of a store made from a sample.
-        items: Of the manifest.
-        audio_s: Of the manifest; None: not known, then it is taken to be the sample's mean an item.
-        workers: Of the run that is planned.
-        price_per_hour: Of all machines together.
-        fetch_s: Part of the sample's decode time that reading the files took: disk or network.
+        items: Rows of the manifest.
+        audio_s: Seconds of audio in the manifest. None means unknown: each item then counts as long as the mean of
+            the sample.
+        workers: Workers of the run that is planned.
+        gpus_per_worker: GPUs of each worker.
+        price_per_hour: Price of all machines together.
+        bytes_per_item: Bytes of the store for each item.
+        fetch_s: Part of the sample's decode time in which files were read from disk or network.
     """
     seen = sample["items"] + sample["rejected"]
     whole = items / seen if audio_s is None or not sample["audio_s"] else audio_s / sample["audio_s"]
@@ -113,14 +116,17 @@ def predict(
 
 
 def _cpus_needed(sample: Mapping[str, float]) -> int:
-    """One that feeds the GPU, and as many as decode in the time in which it encodes."""
+    """Return one CPU that feeds the GPU, and as many as can decode a batch while the GPU encodes one."""
     return 1 + math.ceil(sample["decode_s"] / max(sample["encode_s"], 1e-9))
 
 
 def compare(plan: Plan, run: Mapping[str, float]) -> dict[str, Any]:
-    """The run beside its plan: ``error`` is the share by which the run took longer (negative: shorter).
+    """Compare a run with its plan.
 
-    A run of a part of the manifest (it was resumed) is held against that part of the plan.
+    A run that was resumed did a part of the manifest, and is compared with that part of the plan.
+
+    Returns:
+        ``expected_s``, and ``error``, the share by which the run took longer. It is negative if the run was shorter.
     """
     part = (run["items"] + run["rejected"]) / plan.items
     expected_s = plan.startup_s + (plan.total_s - plan.startup_s) * plan.workers / run["workers"] * part
@@ -128,15 +134,19 @@ def compare(plan: Plan, run: Mapping[str, float]) -> dict[str, Any]:
 
 
 def bottleneck(shares: Mapping[str, float]) -> str:
-    """The stage that took most."""
+    """Return the stage that took most of the time.
+
+    >>> bottleneck({"decode": 0.7, "encoder": 0.2, "write": 0.1})
+    'decode'
+    """
     return max(shares, key=lambda stage: shares[stage])
 
 
 def read_plan(path: Path) -> Plan:
-    """A plan that ``s2m plan`` wrote.
+    """Read a plan that ``s2m plan`` wrote.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: The file is not there, or is no plan.
     """
     values = read_json(path, ConfigError)
     known = {f.name for f in fields(Plan)}
@@ -146,12 +156,12 @@ def read_plan(path: Path) -> Plan:
 
 
 def to_dict(plan: Plan) -> dict[str, Any]:
-    """For the file."""
+    """Return a plan as plain values for its file."""
     return asdict(plan)
 
 
 def rows(plan: Plan) -> list[list[str]]:
-    """A plan for people, line by line."""
+    """Return the lines of a plan for people to read."""
     gpu = f", GPU-hours {plan.gpu_hours:.2f}" if plan.gpu_hours else ""
     return [
         ["items", f"{plan.items}, {plan.audio_s / 3600:.1f} audio-hours"],
@@ -167,7 +177,7 @@ def rows(plan: Plan) -> list[list[str]]:
 
 
 def summary(run: Mapping[str, Any]) -> str:
-    """Rate and bottleneck of a run, beside its plan if it had one."""
+    """Describe the rate and the bottleneck of a run, and its plan if it had one."""
     shares = _shares(run, 0.0)
     text = f"{_duration(run['wall_s'])}, {run['startup_s']:.0f} s of it start-up"
     steady_s = run["wall_s"] - run["startup_s"]

@@ -24,24 +24,24 @@ from s2m_ray.stores.store import STORE_HEADER
 MANIFEST_COPY = "manifest.parquet"
 PART_COLUMNS = pa.schema(
     [*SCHEMA, ("stamp", pa.string()), ("decoder", pa.string())]
-)  # of a part, beside the embedding
+)  # columns of a part besides the embedding
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An item with its vector; the row has the manifest's columns, ``stamp`` and ``decoder``."""
+    """An item with its vector. The row has the columns of the manifest, ``stamp`` and ``decoder``."""
 
     row: Mapping[str, Any]
     vector: Float[ndarray, " dim"]
 
 
 def shard_path(store: Place, number: int) -> Place:
-    """File of a shard."""
+    """Return the file of a shard that is done."""
     return store / f"part-{number:06d}.parquet"
 
 
 def begun_path(store: Place, number: int) -> Place:
-    """File of what is stored of a shard that is not done."""
+    """Return the file of the vectors of an unfinished shard."""
     return store / f".begun-{number:06d}.parquet"
 
 
@@ -51,33 +51,35 @@ def write_rows(store: Place, manifest: pa.Table, shard_items: int) -> None:
 
 
 def read_rows(store: Place, number: int) -> list[dict[str, Any]]:
-    """The manifest rows of a shard."""
+    """Return the manifest rows of a shard."""
     rows: list[dict[str, Any]] = read_row_group(store / MANIFEST_COPY, number).to_pylist()
     return rows
 
 
 def write_shard(store: Place, number: int, stored: Sequence[Stored], rejects: Sequence[Reject], *, dim: int) -> None:
-    """Write the rejects of a shard, then its part: each whole or not at all. The shard is done then."""
+    """Write the rejects of a shard and then its part, each whole or not at all. Then the shard is done."""
     write_rejects(store, number, rejects)
     _write_stored(shard_path(store, number), stored, dim)
     begun_path(store, number).unlink(missing_ok=True)
 
 
 def write_begun(store: Place, number: int, stored: Sequence[Stored], rejects: Sequence[Reject], *, dim: int) -> None:
-    """Write what there is of a shard that is to be continued."""
+    """Write the results of an unfinished shard, which a later call continues."""
     write_rejects(store, number, rejects)
     _write_stored(begun_path(store, number), stored, dim)
 
 
 def begun(store: Place, number: int, *, retry_rejects: bool) -> tuple[dict[str, Stored], dict[str, Reject]]:
-    """What there is of a shard that is not done, by item.
+    """Return the vectors and the rejects of an unfinished shard, by item.
 
     Args:
-        retry_rejects: Forget the rejects.
+        store: The folder of the store.
+        number: Number of the shard.
+        retry_rejects: Whether to forget the rejects, so that they are tried again.
     """
     path = begun_path(store, number)
     if not path.is_file():
-        return {}, {}  # rejects without it are of an attempt that was killed before its part
+        return {}, {}  # rejects alone come from an attempt that was killed before it wrote its part
     table = read_table(path)
     dim = table.schema.field("embedding").type.list_size
     vectors = pc.list_flatten(table["embedding"]).to_numpy().reshape(-1, dim)
@@ -91,22 +93,22 @@ def begun(store: Place, number: int, *, retry_rejects: bool) -> tuple[dict[str, 
 
 
 def reopen(store: Place, number: int) -> None:
-    """Make a shard that is done one that is begun.
+    """Turn a finished shard into an unfinished one.
 
-    A remote store copies and then deletes. After a kill between the two the shard has both, and counts as done, as
-    it was: the next run finds the same reason to reopen it, and copies once more; or there is none any more, and the
-    copy is cleared with the other begun shards. The other order could lose the shard.
+    A remote store copies and then deletes. After a kill between the two, the shard has both files and still counts as
+    done. The next run either finds the same reason to reopen the shard and copies it again, or finds no reason and
+    clears the copy with the other unfinished shards. The opposite order could lose the shard.
     """
     move(shard_path(store, number), begun_path(store, number))
 
 
 def done_shards(store: Place) -> set[int]:
-    """The numbers of the shards that are done, by one listing."""
+    """Return the numbers of the shards that are done, which takes one listing."""
     return {int(path.stem.removeprefix("part-")) for path in store.glob("part-*.parquet")}
 
 
 def changed(store: Place, number: int) -> bool:
-    """Whether a file of a shard that is done has changed. Files elsewhere (``s3://``) are not asked."""
+    """Tell whether an audio file of a finished shard has changed. Files in object storage are not looked at."""
     table = read_table(shard_path(store, number), ["uri", "stamp"])
     return not all(
         "://" in uri or current(uri, before)
@@ -115,7 +117,7 @@ def changed(store: Place, number: int) -> bool:
 
 
 def current(uri: str, before: str | None) -> bool:
-    """Whether a vector made of a file with that stamp still stands: the file is the same, or not there any more."""
+    """Tell whether a vector from a file with this stamp still holds: the file is the same, or is gone."""
     return before is None or stamp(uri) in (None, before)
 
 
@@ -125,7 +127,7 @@ def _write_stored(path: Place, stored: Sequence[Stored], dim: int) -> None:
     table = pa.Table.from_pylist([dict(item.row) for item in stored], PART_COLUMNS).append_column(
         "embedding", embedding
     )
-    # a dictionary of vectors makes the file half as large again and takes five times as long to write (measured)
+    # a dictionary of vectors makes the file 1.5 times as large and takes five times as long to write (measured)
     write_table(table, path, use_dictionary=PART_COLUMNS.names)
 
 
@@ -134,10 +136,19 @@ def _decoders(part: Place) -> pa.Table:
 
 
 def seal(store: Place, *, shards: int, items: int, header: dict[str, Any]) -> dict[str, Any]:
-    """Check that each manifest row is stored or rejected, clear what killed workers left, write ``store.json``.
+    """Check that each manifest row is stored or rejected, clear what killed workers left, and write ``store.json``.
+
+    Args:
+        store: The folder of the store.
+        shards: Number of its shards.
+        items: Rows of the manifest.
+        header: What the header says besides the counts.
+
+    Returns:
+        The complete header.
 
     Raises:
-        StoreError: the counts do not add up.
+        StoreError: The counts do not add up.
     """
     decoders: Counter[str] = Counter()
     stored = 0

@@ -1,4 +1,4 @@
-"""What happens to items between manifest and store: plain callables."""
+"""Process items between manifest and store, in stages that are plain callables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,16 +19,16 @@ Input = Segments | str
 
 
 class DecodeAudio:
-    """Stage: manifest row -> segments."""
+    """A stage that turns a manifest row into segments of audio."""
 
     def __init__(self, audio: AudioConfig, sample_rate: int) -> None:
         self._audio, self._sample_rate = audio, sample_rate
 
     def __call__(self, row: Row) -> tuple[str, Segments]:
-        """Which decoder did it, and the segments of one item.
+        """Return the name of the decoder and the segments of one item.
 
         Raises:
-            DecodeError: the item is a reject.
+            DecodeError: The item is a reject.
         """
         decoder, wave = decode_with(
             row["uri"],
@@ -42,7 +42,7 @@ class DecodeAudio:
 
 
 class EncodeSegments:
-    """Stage: segments of several items -> one vector an item."""
+    """A stage that turns the segments of several items into one vector per item."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
@@ -60,13 +60,13 @@ class EncodeSegments:
 
 
 class ReadText:
-    """Stage: manifest row -> its text."""
+    """A stage that turns a manifest row into its text."""
 
     def __call__(self, row: Row) -> tuple[None, str]:
-        """No decoder, and the text of one item.
+        """Return None, since no decoder is used, and the text of one item.
 
         Raises:
-            DecodeError: the item is a reject.
+            DecodeError: The item is a reject.
         """
         text: str = (row["text"] or "").strip()
         if not text:
@@ -75,7 +75,7 @@ class ReadText:
 
 
 class EncodeTexts:
-    """Stage: texts of several items -> one vector an item."""
+    """A stage that turns the texts of several items into one vector per item."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         self._encoder = encoder
@@ -86,5 +86,5 @@ class EncodeTexts:
 
 
 def samples(item: Input) -> int:
-    """Samples of an item; 0 of a text."""
+    """Count the samples of an item. A text has none."""
     return 0 if isinstance(item, str) else sum(len(segment) for segment in item)

@@ -1,14 +1,15 @@
-"""Sealed folder of Parquet shards, one vector an item, with rejects beside it.
+"""Read a store: a folder of Parquet shards with one vector for each item, and files of rejects.
 
-``part-*.parquet`` and ``rejects-*.parquet`` are each whole or not there; a shard's part is written after its
-rejects, so a shard that has a part is done. ``manifest.parquet`` holds the rows, a row group a shard. ``job.json``
-says what the folder was started for, ``store.json`` comes last: its existence means complete.
+``part-*.parquet`` and ``rejects-*.parquet`` are each whole or not there. A shard's part is written after its rejects,
+so a shard that has a part is done. ``manifest.parquet`` holds the rows, with one row group for each shard.
+``job.json`` says what the folder was started for. ``store.json`` is written last, and a store that has it is
+complete.
 
-A shard that was stopped on the way is begun: ``.begun-*.parquet`` holds what is stored of it so far, and its rejects
-file what is rejected. Reopening a shard that is done (files changed, rejects to be tried again) makes it begun.
+A shard that was stopped is unfinished. Its ``.begun-*.parquet`` holds the vectors so far, and its rejects file the
+rejects so far. A finished shard becomes unfinished again if its audio has changed or its rejects are to be retried.
 
-All of that holds for a store in object storage too, where an upload is whole or not there (see
-:mod:`s2m_ray.files.place`) and a reader sees what was written before (S3 since 2020, Google Cloud Storage always).
+The same holds for a store in object storage, where an upload is whole or not there (see :mod:`s2m_ray.files.remote`)
+and a reader sees everything that was written before (S3 since 2020, Google Cloud Storage always).
 """
 
 from collections import Counter
@@ -33,7 +34,7 @@ STORE_HEADER = "store.json"
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of the vectors of a store that is joined from several."""
+    """A range of dimensions that come from one of several joined stores."""
 
     space_id: str
     encoder: str
@@ -72,23 +73,23 @@ class Store(Items):
     """
 
     path: Place
-    items: pa.Table  # the manifest's columns, those that are there
+    items: pa.Table  # the columns of the manifest that the store has
     vectors: Float[ndarray, "items dim"]
     space_id: str
     encoder: str
-    parts: tuple[Part, ...] = ()  # of speech with its words: audio, text
+    parts: tuple[Part, ...] = ()  # audio and text, if the store is speech with its words
 
     def take(self, mask: Sequence[bool] | Bool[ndarray, " items"]) -> "Store":
-        """The rows where ``mask`` holds."""
+        """Return the rows where ``mask`` is true."""
         chosen = np.asarray(mask, dtype=bool)
         items = self.items.filter(pa.array(chosen))
         return replace(self, items=items, vectors=self.vectors[chosen])
 
     def labelled(self, split: str) -> "Store":
-        """The rows of a split that have an emotion.
+        """Return the rows of a split that have an emotion.
 
         Raises:
-            StoreError: there is none.
+            StoreError: The split has no such row.
         """
         chosen = labelled_rows(self.items, split, self.path)
         return self.take(chosen)
@@ -120,10 +121,24 @@ def labelled_rows(items: pa.Table, split: str, path: Place) -> Bool[ndarray, " i
 
 
 def read_store(path: Place) -> Store:
-    """A sealed store, or any Parquet file (or folder of them) with ``item_id`` and a list-of-float ``embedding``.
+    """Read a sealed store, or any Parquet file or folder of Parquet files with vectors.
+
+    Args:
+        path: A store, or Parquet with the columns ``item_id`` and ``embedding``, a list of floats.
 
     Raises:
-        StoreError: nothing there, unfinished, or a column is missing, ragged, repeated or not finite.
+        StoreError: There is no store, or it is unfinished. An item is repeated, a column is missing, or the
+            embeddings differ in length or are not finite.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import pyarrow.parquet as pq
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "elsewhere.parquet"
+    ...     pq.write_table(pa.table({"item_id": ["a", "b"], "embedding": [[1.0, 0.0], [0.0, 1.0]]}), path)
+    ...     store = read_store(path)
+    >>> store.column("item_id"), store.vectors.shape, store.space_id
+    (['a', 'b'], (2, 2), 'unknown/2')
     """
     header, parts = find_parts(path)
     try:
@@ -139,55 +154,64 @@ def read_store(path: Place) -> Store:
 
 
 def find_parts(path: Place) -> tuple[dict[str, Any], list[Place]]:
-    """Header of a sealed store (empty for other Parquet files) and its files, in order.
+    """Return the header of a store, which is empty for other Parquet files, and the files in order.
 
     Raises:
-        StoreError: nothing there, or unfinished.
+        StoreError: There is no store, or it is unfinished.
     """
     if not path.exists():
-        raise StoreError(f"{path}: no such store; make one with `s2m embed`")
+        raise StoreError(f"{path}: no such store. Run `s2m embed` first, or check the path.")
     header: dict[str, Any] = {}
     parts: list[Place] = [path]
     if path.is_dir():
         if (path / JOB).exists() and not (path / STORE_HEADER).exists():
-            raise StoreError(f"{path}: unfinished; run the same `s2m embed` again to complete it")
+            raise StoreError(f"{path}: unfinished. Run the same `s2m embed` again to complete it.")
         if (path / STORE_HEADER).exists():
             header = read_json(path / STORE_HEADER, StoreError)
         named = path.glob("part-*.parquet" if header else "*.parquet")
-        # .x: an unfinished write, or macOS's
+        # a name with a dot is an unfinished write, or a file of macOS
         parts = sorted((part for part in named if not part.name.startswith(".")), key=lambda part: part.name)
     if not parts:
         raise StoreError(f"{path}: holds no Parquet file, expected an embedding store")
     if header and len(parts) != header.get("shards"):
         raise StoreError(
-            f"{path}: {len(parts)} shards, but {STORE_HEADER} names {header.get('shards')}; run the same `s2m embed` again"
+            f"{path}: {len(parts)} shards, but {STORE_HEADER} names {header.get('shards')}. Run the same "
+            "`s2m embed` again."
         )
     return header, parts
 
 
-def require_columns(found: Sequence[str], path: Place) -> None:
-    """Raise :class:`StoreError` where a column that every store has is missing."""
+def require_columns(names: Sequence[str], path: Place) -> None:
+    """Refuse a file that lacks a column of every store.
+
+    Raises:
+        StoreError: A column is missing.
+    """
     for name in ("item_id", "embedding"):
-        if name not in found:
-            raise StoreError(f"{path}: column '{name}' is missing, found {', '.join(found)}")
+        if name not in names:
+            raise StoreError(f"{path}: column '{name}' is missing, found {', '.join(names)}")
 
 
 def require_distinct(items: pa.Table, path: Place) -> None:
-    """Raise :class:`StoreError` where an item comes twice."""
+    """Refuse a store with repeated items.
+
+    Raises:
+        StoreError: An ``item_id`` is repeated.
+    """
     if len(pc.unique(items["item_id"])) != items.num_rows:
         raise StoreError(f"{path}: item_id is repeated, expected each once; are two stores in one folder?")
 
 
 def space_of(header: Mapping[str, Any], dim: int) -> tuple[str, str]:
-    """Space and encoder; of vectors made elsewhere only the length is known."""
+    """Return the space and the encoder. Only the length is known for vectors that were made elsewhere."""
     return header.get("space_id", f"unknown/{dim}"), header.get("encoder", "foreign")
 
 
 def matrix(column: pa.ChunkedArray, path: Place) -> Float[ndarray, "items dim"]:
-    """A column of lists as an array.
+    """Return a column of lists as an array.
 
     Raises:
-        StoreError: it is not one of floats, ragged or not finite.
+        StoreError: The column does not hold floats, its lists differ in length, or a number is not finite.
     """
     kind = column.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)

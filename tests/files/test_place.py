@@ -480,7 +480,7 @@ def test_a_remote_store_is_bit_for_bit_the_local_one_and_resumes(remote, audio_d
     shard_path(out, 1).unlink()
     assert rejects_path(out, 1).is_file()
     reopen(out, 0)
-    with pytest.raises(StoreError, match="unfinished; run the same `s2m embed` again"):
+    with pytest.raises(StoreError, match="unfinished. Run the same `s2m embed` again"):
         read_store(out)
     assert embed.run(EmbedConfig(out=out, **settings)).embedded_now == 2
     assert checksums(out) == expected

@@ -190,7 +190,7 @@ def test_stores_without_labels_are_refused_before_anything_starts(stores: dict[s
 
 def test_a_store_that_is_not_there_and_a_speaker_that_nobody_has(stores: dict[str, Path], tmp_path: Path) -> None:
     nowhere = stores | {"speech": tmp_path / "none"}
-    refused(config(nowhere, tmp_path / "model"), StoreError, "none: no such store; make one with `s2m embed`")
+    refused(config(nowhere, tmp_path / "model"), StoreError, "none: no such store. Run `s2m embed` first")
     holdout = HoldoutConfig(speakers=("99",), music=0.2)
     refused(config(stores, tmp_path / "model", holdout=holdout), ConfigError, "holdout.speakers: no speaker '99'")
 

@@ -64,7 +64,7 @@ def test_either_store_alone_is_enough_for_a_model_of_both(places: tuple[Path, Pa
 
 
 def test_to_train_on_every_item_needs_its_words(places: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"text: lacks item 'speech-test-002' of .*audio \(1 such items\)"):
+    with pytest.raises(StoreError, match=r"text: lacks item 'speech-test-002' of .*audio \(1 items in all\)"):
         read_speech(*places)
     some = write(tmp_path, "some", AUDIO[:2], [0, 1])
     joined = read_speech(some, places[1])

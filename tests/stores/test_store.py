@@ -122,7 +122,7 @@ def test_what_killed_workers_left_is_neither_read_nor_kept(tmp_path):
 def test_an_unfinished_store_says_how_to_finish_it(tmp_path):
     claim(tmp_path / "s", {"encoder": "fake"}, StoreError)
     two_shards(tmp_path / "s")
-    with pytest.raises(StoreError, match="s: unfinished; run the same `s2m embed` again"):
+    with pytest.raises(StoreError, match="s: unfinished. Run the same `s2m embed` again"):
         read_store(tmp_path / "s")
 
 
@@ -172,7 +172,7 @@ def test_embeddings_that_cannot_be_used_are_refused(tmp_path, ids, embeddings, m
 
 
 def test_what_is_no_store_is_refused(tmp_path):
-    with pytest.raises(StoreError, match="none: no such store; make one with `s2m embed`"):
+    with pytest.raises(StoreError, match="none: no such store. Run `s2m embed` first"):
         read_store(tmp_path / "none")
     with pytest.raises(StoreError, match="holds no Parquet file"):
         read_store(tmp_path)
@@ -286,5 +286,5 @@ def test_fusion_puts_the_words_of_an_item_behind_its_audio(tmp_path):
 def test_fusion_without_the_words_of_an_item_is_refused(tmp_path):
     audio = by_id(tmp_path / "audio.parquet", {"a": [1.0], "b": [3.0]})
     words = by_id(tmp_path / "words.parquet", {"a": [5.0]})
-    with pytest.raises(StoreError, match=r"lacks item 'b' of .*audio.parquet \(1 such items\)"):
+    with pytest.raises(StoreError, match=r"lacks item 'b' of .*audio.parquet \(1 items in all\)"):
         read_speech(audio, words)
