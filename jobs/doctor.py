@@ -1,4 +1,4 @@
-"""What a machine, or every node of a cluster, can do; each line with its fix."""
+"""Find out what a machine, or every node of a cluster, can do, and how to mend what it cannot."""
 
 import os
 import time
@@ -17,18 +17,21 @@ from s2m_ray.operations.diagnosis import Finding, State, diagnose
 
 HERE = "this machine"
 CLUSTER = "cluster"
-NODE_S = 90.0  # for all of a node's checks, torch's first import among them
-SKEW_WARN_S, SKEW_FAIL_S = 2.0, 30.0  # a lock in object storage holds if the clocks agree within a minute
+NODE_S = 90.0  # for all checks of a node, the first import of torch among them
+SKEW_WARN_S, SKEW_FAIL_S = 2.0, 30.0  # a lock in object storage needs clocks that agree within a minute
 TOKEN_FIX = "start every node with RAY_AUTH_MODE=token and one token (`ray get-auth-token --generate`)"
 Report = dict[str, list[Finding]]
 
 
 def run(address: str = "local", storage: Sequence[Place] = ()) -> Report:
-    """Findings by the node that they are of.
+    """Examine this machine or a cluster.
 
     Args:
-        address: ``local``: this machine alone, and whether Ray starts on it; else a cluster that runs.
+        address: ``local`` examines this machine, and whether Ray starts on it. Anything else is a running cluster.
         storage: Files or folders that jobs will read or write.
+
+    Returns:
+        The findings, by the node that was examined.
     """
     resources = ResourceConfig(address=address)
     started = time.monotonic()
@@ -49,7 +52,7 @@ def run(address: str = "local", storage: Sequence[Place] = ()) -> Report:
 
 
 def worst(report: Report) -> str:
-    """``fail``, ``warn`` or ``ok``."""
+    """Return the worst state of a report: ``fail``, ``warn`` or ``ok``."""
     states = {finding.state for findings in report.values() for finding in findings}
     return "fail" if "fail" in states else "warn" if "warn" in states else "ok"
 
@@ -67,7 +70,7 @@ def _reached(address: str) -> str:
 
 
 def _token() -> Finding:
-    """Whether this process speaks to the cluster with a token; a cluster that asks for none would refuse that."""
+    """Tell whether Ray sends a token. A cluster without authentication refuses a token, so both sides agree."""
     if not sends_token():
         return Finding("token", "fail", "anybody who reaches Ray's ports can run code on the nodes", TOKEN_FIX)
     path = token.path()
@@ -77,7 +80,7 @@ def _token() -> Finding:
 
 
 def _shared(storage: Sequence[Place]) -> list[Finding]:
-    """Whether all nodes see the same files in the places."""
+    """Tell whether all nodes see the same files."""
     found = gaps([], storage)
     if found:
         fix = "mount it under the same path on every node, or use s3:// or gs://"
@@ -86,8 +89,8 @@ def _shared(storage: Sequence[Place]) -> list[Finding]:
 
 
 def _clocks() -> list[Finding]:
-    """Each node's clock against this one's, known to within the time that the question took."""
-    on_every_node(_now)  # processes start, so that the second question is quick
+    """Compare the clock of each node with the clock here, to within the time that asking took."""
+    on_every_node(_now)  # starts a process on each node, so that asking again is quick
     asked = time.time()
     answers = on_every_node(_now)
     took = time.time() - asked

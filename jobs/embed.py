@@ -1,4 +1,4 @@
-"""Manifest -> store."""
+"""Embed a manifest into a store of vectors."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,21 +22,22 @@ from s2m_ray.stores.store import STORE_HEADER
 
 @dataclass(frozen=True)
 class EmbedResult:
-    """What an embedding job did."""
+    """What an embedding job did: the store, its header, and how much of it is new."""
 
     store: Place
     header: dict[str, Any]
-    embedded_now: int  # items of this run; the others were there already
-    reopened: int  # shards that were done, and in which a file changed or rejects were tried again
-    over_limit: bool  # more rejects than max_rejects
+    embedded_now: int  # items of this run; all others were there already
+    reopened: int  # finished shards in which a file had changed, or rejects were tried again
+    over_limit: bool  # whether there are more rejects than max_rejects allows
 
 
 def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
-    """Embed every item of a manifest into a sharded store; what is there already is kept.
+    """Embed every item of a manifest into a sharded store. Shards that are there already are kept.
 
     Raises:
-        ConfigError, ManifestError, StoreError: before any actor starts, or when the counts do not add up.
-        Interrupted, KeyboardInterrupt: stopped; the same call goes on.
+        ConfigError, ManifestError, StoreError: The call is wrong, which is said before any actor starts, or the
+            counts do not add up.
+        Interrupted, KeyboardInterrupt: The job was stopped; the same call goes on.
     """
     progress = progress or Silent()
     plan = read_plan(cfg.plan) if cfg.plan else None
@@ -44,13 +45,7 @@ def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
     manifest = read_manifest(cfg.manifest)
     job, facts = describe_job(cfg, manifest.num_rows)
     claim(cfg.out, job, StoreError)
-    if cfg.dtype == "bfloat16" and cfg.resources.address == "local" and not cfg.resources.gpus:
-        import torch  # which `spectral` does without
-
-        from s2m_ray.encoders.runner import computes_bfloat16
-
-        if not (torch.cuda.is_available() or computes_bfloat16()):
-            progress.step("warning: this CPU has no instructions for bfloat16; float32 may be 20 times as fast")
+    _warn_of_slow_products(cfg, progress)
     with locked(cfg.out):
         if not (cfg.out / MANIFEST_COPY).exists():
             write_rows(cfg.out, manifest, job["shard_items"])
@@ -59,18 +54,24 @@ def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
         return _run(cfg, items, job, facts, plan, progress)
 
 
+def _warn_of_slow_products(cfg: EmbedConfig, progress: Progress) -> None:
+    if cfg.dtype != "bfloat16" or cfg.resources.address != "local" or cfg.resources.gpus:
+        return
+    import torch  # which `spectral` does without
+
+    from s2m_ray.encoders.runner import computes_bfloat16
+
+    if not (torch.cuda.is_available() or computes_bfloat16()):
+        progress.step("warning: this CPU has no instructions for bfloat16; float32 may be 20 times as fast")
+
+
 def _run(
     cfg: EmbedConfig, items: int, job: dict[str, Any], facts: dict[str, Any], plan: Plan | None, progress: Progress
 ) -> EmbedResult:
-    shard_items = job["shard_items"]
-    allowed = cfg.allowed_rejects(items)
+    shard_items, allowed = job["shard_items"], cfg.allowed_rejects(items)
     shards = range(-(-items // shard_items))
     done = sorted(done_shards(cfg.out) & set(shards))
-    again = [
-        number
-        for number, is_so in zip(done, each(lambda n: is_outdated(cfg, n), done, cfg.out), strict=True)
-        if is_so
-    ]
+    again = _outdated(cfg, done)
     if len(done) == len(shards) and not again and (cfg.out / STORE_HEADER).exists():
         header = read_json(cfg.out / STORE_HEADER, StoreError)
         return EmbedResult(cfg.out, header, 0, 0, header["rejected"] > allowed)
@@ -83,26 +84,19 @@ def _run(
         require_space(cfg.out, len(missing) * shard_items * (4 * facts["dim"] + ROW_BYTES))
         progress.step(f"embed {cfg.manifest.name}")
         in_missing = len(missing) * shard_items - (shard_items * len(shards) - items) * (shards[-1] in missing)
-        totals = embed_shards(
-            cfg,
-            missing,
-            in_missing,
-            progress,
-            network=facts["network"],
-            cpus_needed=plan.cpus_per_worker if plan else 0,
-        )
+        needs = {"network": facts["network"], "cpus_needed": plan.cpus_per_worker if plan else 0}
+        totals = embed_shards(cfg, missing, in_missing, progress, **needs)
     last_run: dict[str, Any] = totals.as_dict()
     if plan is not None and missing:
         last_run["plan"] = compare(plan, last_run)
-    header = (
-        job
-        | facts
-        | {
-            "manifest": str(cfg.manifest),
-            "last_run": last_run,
-            "health": examine(sample([shard_path(cfg.out, number) for number in shards]), network=facts["network"]),
-        }
-    )
+    health = examine(sample([shard_path(cfg.out, number) for number in shards]), network=facts["network"])
+    header = job | facts | {"manifest": str(cfg.manifest), "last_run": last_run, "health": health}
     sealed = seal(cfg.out, shards=len(shards), items=items, header=header)
     embedded = totals.items + totals.rejected
     return EmbedResult(cfg.out, sealed, embedded, len(again), sealed["rejected"] > allowed)
+
+
+def _outdated(cfg: EmbedConfig, done: list[int]) -> list[int]:
+    """Return the shards that are done and have to be done again, in part."""
+    answers = each(lambda number: is_outdated(cfg, number), done, cfg.out)
+    return [number for number, is_so in zip(done, answers, strict=True) if is_so]

@@ -1,7 +1,7 @@
-"""Corpora -> report: the steps of a recipe as one job, each of which goes on where it was stopped.
+"""Run the steps of a recipe, from corpora to a report, as one job. Each step goes on where it was stopped.
 
-A step is done when its output's header is there; the next run of the same pipeline does what is missing. Files are
-the only hand-over, so a step may also be done by its own command, in any order that gives each its inputs.
+A step is done when the header of its output is there, and the next run of the same pipeline does what is missing.
+Steps hand over nothing but files, so each step can also be run by its own command.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ from s2m_ray.report import page as report
 
 @dataclass
 class PipelineResult:
-    """What each step gave, by its name, and whether an embedding has more rejects than it may."""
+    """What each step gave, by its name, and whether a step has more rejects than it may."""
 
     out: Path
     steps: dict[str, Any] = field(default_factory=dict)
@@ -39,19 +39,19 @@ class PipelineResult:
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its name, what it makes, and how."""
+    """One step of a pipeline: its name, its output, and the function that makes the output."""
 
     name: str
     out: Place
-    run: Callable[[Progress, PipelineResult], Any]  # its answer is a line of the result
+    run: Callable[[Progress, PipelineResult], Any]  # what it returns is a line of the result
 
 
 def run(recipe: Recipe, progress: Progress | None = None) -> PipelineResult:
     """Do every step of a recipe that is not done yet.
 
     Raises:
-        S2MError: of the step that failed; those before it are kept.
-        Interrupted, KeyboardInterrupt: stopped; the same call goes on.
+        S2MError: A step failed; the steps before it are kept.
+        Interrupted, KeyboardInterrupt: The job was stopped; the same call goes on.
     """
     progress = progress or Silent()
     claim(recipe.out, _settings(recipe), ConfigError)
@@ -65,7 +65,7 @@ def run(recipe: Recipe, progress: Progress | None = None) -> PipelineResult:
 
 
 def steps(recipe: Recipe) -> Iterator[Step]:
-    """The steps of a recipe in their order."""
+    """Yield the steps of a recipe in their order."""
     for side, listing in recipe.manifest.items():
         assert listing.out is not None
         yield Step(f"manifest {side}", listing.out, partial(_manifest, listing))
@@ -82,7 +82,7 @@ def steps(recipe: Recipe) -> Iterator[Step]:
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
-    """What a second run may not change: everything but the resources."""
+    """Return the settings that a second run may not change, which are all but the resources."""
 
     def plain(config: Any) -> dict[str, Any]:
         return {key: value for key, value in to_dict(config).items() if key not in ("out", "resources")}
@@ -98,7 +98,7 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def _manifest(config: ManifestConfig, progress: Progress, result: PipelineResult) -> dict[str, Any]:
-    """Kept if it is there: the stores hold its checksum, and a corpus is not listed anew behind their back."""
+    """Write a manifest that is not there yet. The stores hold its checksum, so a corpus is not listed anew."""
     assert config.out is not None
     if not config.out.exists():
         result.over_limit |= manifest.run(config, progress).over_limit

@@ -1,4 +1,4 @@
-"""What embedding a manifest will take: a sample of it is embedded as the whole would be, and scaled up."""
+"""Predict what embedding a manifest will take, by embedding a sample of it and scaling up."""
 
 import math
 import tempfile
@@ -21,8 +21,9 @@ from s2m_ray.manifest.formats import read_manifest, write_manifest
 from s2m_ray.seeds import rng
 from s2m_ray.stores.plan import Plan, predict, to_dict
 
-SHARDS_A_WORKER = 8  # of the sample, so that no worker waits long for the others
-ENOUGH_S, MOST_TIMES = 5.0, 64  # of work of each worker to tell from, and how much larger a second sample may be
+SHARDS_A_WORKER = 8  # shards of the sample for each worker, so that no worker waits long for the others
+ENOUGH_S = 5.0  # work of each worker from which a prediction can be made
+MOST_TIMES = 64  # how many times larger a second sample may be
 
 
 def run(
@@ -34,23 +35,23 @@ def run(
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> Plan:
-    """Embed ``sample`` items into a folder that is deleted again, and predict the whole manifest from it.
+    """Embed a sample of a manifest into a folder that is deleted again, and predict the whole manifest from it.
 
-    A sample that takes less than a few seconds is taken again, larger.
+    If the sample takes less than ``ENOUGH_S``, a larger one is taken, because starting a shard is most of its time.
 
     Args:
-        workers: Of the run that is planned; 0: as many as the sample gets.
+        cfg: The run that is planned.
+        sample: Number of items in the sample.
+        workers: Workers of the run that is planned; 0 means as many as the sample gets.
+        price_per_hour: Price of all machines together, for the cost.
+        out: JSON file for the plan.
+        progress: Shows how far the sample is.
 
     Raises:
-        ConfigError, ManifestError, StoreError: as of ``s2m embed``.
+        ConfigError, ManifestError, StoreError: ``s2m embed`` would refuse the call too.
     """
     manifest = read_manifest(cfg.manifest)
-    order = rng(0, "plan").permutation(manifest.num_rows)
-    last, rows, size = _embed_sample(cfg, manifest.take(sorted(order[:sample].tolist())), progress)
-    busy_s = last["busy_s"] / last["workers"]
-    if busy_s < ENOUGH_S and sample < manifest.num_rows:  # too quick to tell: what a shard costs is most of it
-        more = sample * min(MOST_TIMES, math.ceil(ENOUGH_S / max(busy_s, 0.01)))
-        last, rows, size = _embed_sample(cfg, manifest.take(sorted(order[:more].tolist())), progress)
+    last, rows, size = _measure(cfg, manifest, sample, progress)
     lengths = manifest["duration_s"]
     known = lengths.null_count == 0 and manifest["start_s"].null_count == manifest.num_rows
     plan = predict(
@@ -68,10 +69,23 @@ def run(
     return plan
 
 
+def _measure(
+    cfg: EmbedConfig, manifest: pa.Table, sample: int, progress: Progress | None
+) -> tuple[dict[str, Any], pa.Table, int]:
+    """Embed a sample that is large enough to tell; return what ``_embed_sample`` does."""
+    order = rng(0, "plan").permutation(manifest.num_rows)
+    measured = _embed_sample(cfg, manifest.take(sorted(order[:sample].tolist())), progress)
+    busy_s = measured[0]["busy_s"] / measured[0]["workers"]
+    if busy_s >= ENOUGH_S or sample >= manifest.num_rows:
+        return measured
+    more = sample * min(MOST_TIMES, math.ceil(ENOUGH_S / max(busy_s, 0.01)))
+    return _embed_sample(cfg, manifest.take(sorted(order[:more].tolist())), progress)
+
+
 def _embed_sample(
     cfg: EmbedConfig, rows: pa.Table, progress: Progress | None
 ) -> tuple[dict[str, Any], pa.Table, int]:
-    """``last_run`` of a store of these rows, the rows, and the bytes of the shards."""
+    """Embed some rows; return the ``last_run`` of their store, the rows, and the bytes of the shards."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sample.parquet"
         write_manifest(rows, path)
@@ -83,10 +97,10 @@ def _embed_sample(
 
 
 def _fetch_s(uris: list[str]) -> float:
-    """Seconds to read the files that lie elsewhere, as they are: what the network takes of decoding."""
+    """Return the seconds that reading the files of other machines takes: the network's part of decoding."""
     elsewhere = [uri for uri in uris if "://" in uri]
     started = time.perf_counter()
     for uri in elsewhere:
-        with suppress(OSError, StoreError):  # a reject
+        with suppress(OSError, StoreError):  # `s2m embed` rejects it
             place(uri).read_bytes()
     return time.perf_counter() - started if elsewhere else 0.0

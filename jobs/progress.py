@@ -1,32 +1,36 @@
-"""One progress display for every job: a bar on a terminal, a plain line now and then elsewhere."""
+"""What a job tells of its progress. The commands show it as a bar, or as a plain line now and then."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """What a job reports to."""
+    """A display that a job reports to."""
 
     def step(self, name: str) -> None:
-        """A new step of the work begins."""
+        """Begin a new step of the work."""
         ...
 
     def update(self, done: float, total: float, unit: str, note: str = "") -> None:
-        """``done`` of ``total`` of ``unit`` (files, audio-s, ...) of the step are there."""
+        """Show that ``done`` of ``total`` are there, counted in ``unit`` (files, audio-s, ...)."""
         ...
 
 
 class Silent:
-    """No display."""
+    """A display that shows nothing."""
 
     def step(self, name: str) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def update(self, done: float, total: float, unit: str, note: str = "") -> None:
-        """Nothing."""
+        """Show nothing."""
 
 
 def duration(seconds: float) -> str:
-    """``45 s``, ``3 min`` or ``2 h 10 min``."""
+    """Return a duration as a person would say it.
+
+    >>> duration(45), duration(180), duration(7800)
+    ('45 s', '3 min', '2 h 10 min')
+    """
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

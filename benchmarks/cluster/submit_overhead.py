@@ -1,7 +1,7 @@
-"""What submission adds: seconds from the command to the first embedded items, here and through a cluster.
+"""Measure what submission adds: the seconds from the command to the first embedded items, here and through a cluster.
 
-``python -m benchmarks.cluster.submit_overhead [ROUNDS]`` takes one to four minutes a round. The three ways take turns, so
-that a slow moment of the machine hits all of them:
+``python -m benchmarks.cluster.submit_overhead [ROUNDS]`` takes one to four minutes for each round. The three ways
+take turns, so that a slow moment of the machine hits all of them:
 
 - `s2m embed` on this machine, which starts a Ray of its own;
 - `s2m submit embed` to a cluster that is up: package, upload, the job's start, joining the cluster;

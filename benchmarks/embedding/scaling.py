@@ -1,10 +1,11 @@
 """Claim: `s2m embed` grows with the machines: on 8 nodes at 0.9 or more of 8 times the items a second of one.
 
-``python -m benchmarks.embedding.scaling [--seconds S] [--rounds N]`` runs the job on 1, 2, 4 and 8 nodes, Ray processes
-of this machine with one CPU each beside a head, with an encoder of fixed cost that sleeps: so what is measured is
-the graph, not the cores, which the nodes share. Each node gets S seconds of sleep, whatever their number. Prints
-items a second in steady state, from the first worker ready to the end (``wall_s`` - ``startup_s``), and the ratio to
-linear. That the other workers are ready later is in it. Medians of interleaved rounds.
+``python -m benchmarks.embedding.scaling [--seconds S] [--rounds N]`` runs the job on 1, 2, 4 and 8 nodes. The nodes
+are Ray processes of this machine with one CPU each, beside a head. The encoder sleeps for a fixed time, so the graph
+is measured and not the cores, which the nodes share. Each node gets S seconds of sleep, however many nodes there are.
+The benchmark prints items per second in steady state, from the first worker ready to the end (``wall_s`` -
+``startup_s``), and the ratio to linear. The later start of the other workers is included. The figures are medians of
+interleaved rounds.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """Claim: 10 000 files of half a second go through `s2m embed` at 0.9 or more of what decoding and encoding cost.
 
-``python -m benchmarks.embedding.small_files DATA_DIR [--items N] [--rounds N]`` writes windows of real speech as 16-bit
-WAV files and prints, for the default encoder in steady state, ours, the limit and a plain DataLoader script, which
-``embed_rate.py`` describes; and what an item costs beside decoding and encoding: core-milliseconds. Medians of
-interleaved rounds.
+``python -m benchmarks.embedding.small_files DATA_DIR [--items N] [--rounds N]`` writes windows of real speech as
+16-bit WAV files. For the default encoder in steady state it prints three rates, which ``rate.py`` describes: ours,
+the limit, and a plain DataLoader script. It also prints what an item costs beside decoding and encoding, in
+core-milliseconds. The figures are medians of interleaved rounds.
 """
 
 import argparse

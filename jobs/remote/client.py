@@ -1,4 +1,4 @@
-"""The job server of a Ray cluster: reached, asked and followed, and never waited for without end."""
+"""Speak to the job server of a Ray cluster, and never wait for it without end."""
 
 import asyncio
 import logging
@@ -15,21 +15,24 @@ from jobs.spread.private import token_headers
 from s2m_ray.errors import EXIT_INTERRUPTED, ConfigError, Interrupted
 from s2m_ray.files.addresses import masked
 
-ANSWER_S = 8.0  # for a question; a head in another continent answers in one
-PORT = 8265  # Ray's own for its dashboard
-LOOK_S = 2.0  # between questions for a job's state while its log is followed
-LOST_S = 25.0  # without an answer: the cluster is gone
-CHATTER = ("Running entrypoint for job ",)  # Ray's own lines in a job's log
+ANSWER_S = 8.0  # for one question; a head on another continent answers within a second
+PORT = 8265  # where Ray's dashboard listens by default
+LOOK_S = 2.0  # between two looks at the state of a job whose log is followed
+LOST_S = 25.0  # a cluster that has not answered for so long is gone
+CHATTER = ("Running entrypoint for job ",)  # beginnings of lines that Ray itself writes to a job's log
 T = TypeVar("T")
 
 
 def api_url(address: str) -> str:
-    """Base address of a job server.
+    """Return the base address of a job server.
 
-    ``auto`` is RAY_API_SERVER_ADDRESS, or RAY_ADDRESS if that is a URL, or this machine at Ray's own port.
+    ``auto`` is RAY_API_SERVER_ADDRESS, or RAY_ADDRESS if that is a URL, or the dashboard's port on this machine.
+
+    >>> api_url("10.0.0.7:8265")
+    'http://10.0.0.7:8265'
 
     Raises:
-        ConfigError: it is no URL and no host with a port.
+        ConfigError: The address is neither a URL nor a host with a port.
     """
     url = address
     if address == "auto":
@@ -51,10 +54,10 @@ def api_url(address: str) -> str:
 
 
 def within(seconds: float, what: str, function: Callable[[], T]) -> T:
-    """The function's answer. Ray's client waits without end; here its thread is left behind.
+    """Return a function's answer, or give up. Ray's client waits without end, so its thread is then left behind.
 
     Raises:
-        ConfigError: no answer in time.
+        ConfigError: No answer came in time.
     """
     answers: queue.Queue[tuple[bool, Any]] = queue.Queue()
 
@@ -75,13 +78,13 @@ def within(seconds: float, what: str, function: Callable[[], T]) -> T:
 
 
 class Cluster:
-    """A job server that answered."""
+    """A job server that has answered."""
 
     def __init__(self, address: str) -> None:
-        """Reach it, with the token of this machine if it asks for one.
+        """Reach the server, with the token of this machine if the server asks for one.
 
         Raises:
-            ConfigError: nobody answers, somebody else does, or the token is missing or wrong.
+            ConfigError: Nobody answers, something else answers, or the token is missing or wrong.
         """
         self.url = api_url(address)
         self.warnings: list[str] = []
@@ -95,7 +98,7 @@ class Cluster:
             self.jobs()  # with the token, which the question for a version does not need
 
     def _asks_for_token(self) -> bool:
-        """Whether the server refuses to talk to strangers; warns where that, or the way to it, is open."""
+        """Return whether the server asks for a token. Warn if it does not, or if the token travels in the open."""
         import requests
 
         where = f"--address {self.url}"
@@ -128,7 +131,7 @@ class Cluster:
         return False
 
     def _ask(self, what: str, function: Callable[[], T], seconds: float = ANSWER_S) -> T:
-        """Raises ConfigError for what the user can mend."""
+        """Ask the server, and raise a ConfigError for what the user can mend."""
         from ray.exceptions import AuthenticationError
 
         try:
@@ -147,36 +150,40 @@ class Cluster:
             raise ConfigError(f"{self.url}: {what}: {text}") from None
 
     def submit(self, *, seconds: float, **request: Any) -> str:
-        """Hand a job in; its id. The arguments are those of Ray's ``submit_job``.
+        """Submit a job, and return its id.
+
+        Args:
+            seconds: Time in which the server must take the job.
+            request: Arguments of Ray's ``submit_job``.
 
         Raises:
-            ConfigError: the server refuses it, or has not taken it within ``seconds``.
+            ConfigError: The server refuses the job, or has not taken it in time.
         """
         return self._ask("submit", lambda: self._client.submit_job(**request), seconds)
 
     def jobs(self) -> list[Any]:
-        """All jobs that were submitted, newest first."""
+        """Return all submitted jobs, newest first."""
         found = [job for job in self._ask("list", self._client.list_jobs) if job.submission_id]
         return sorted(found, key=lambda job: -(job.start_time or 0))
 
     def job(self, job_id: str) -> Any:
-        """What the server knows of a job.
+        """Return what the server knows of a job.
 
         Raises:
-            ConfigError: it knows none of that id.
+            ConfigError: The server knows no job of that id.
         """
         return self._ask(f"job {job_id}", lambda: self._client.get_job_info(job_id))
 
     def stop(self, job_id: str) -> bool:
-        """Ask a job to end, as Ctrl-C would; whether it was running."""
+        """Ask a job to end, as Ctrl-C would, and return whether it was running."""
         return self._ask(f"stop {job_id}", lambda: self._client.stop_job(job_id))
 
     def logs(self, job_id: str) -> str:
-        """The log so far."""
+        """Return the log of a job so far."""
         return self._ask(f"logs of {job_id}", lambda: self._client.get_job_logs(job_id))
 
     def nodes(self) -> list[str]:
-        """Address of each living node, or nothing where the server does not tell."""
+        """Return the address of each living node; empty if the server does not tell."""
         import requests
 
         url = f"{self.url}/api/v0/nodes?limit=10000"
@@ -187,10 +194,10 @@ class Cluster:
         return []
 
     def follow(self, job_id: str) -> Iterator[str]:
-        """Lines of a job's log as they come, until the job has ended.
+        """Yield the lines of a job's log as they come, until the job has ended.
 
         Raises:
-            Interrupted: the cluster does not answer any more.
+            Interrupted: The cluster does not answer any more.
         """
         seen, answered, looked = 0, time.monotonic(), 0.0
         lines = self._tail(job_id, seen)
@@ -220,7 +227,7 @@ class Cluster:
                 lines = self._tail(job_id, seen)
 
     def _tail(self, job_id: str, skip: int) -> "queue.Queue[str | None]":
-        """Queue that a thread puts the log's lines into, from the character ``skip`` on, and None at the end."""
+        """Return a queue that a thread fills with the log's lines from character ``skip`` on, and None at the end."""
         lines: queue.Queue[str | None] = queue.Queue()
 
         async def read() -> None:
@@ -242,13 +249,17 @@ class Cluster:
 
 
 def lines_of(text: str) -> list[str]:
-    """Lines with their ends; not ``splitlines``, which takes ``MARK`` for the end of one."""
+    """Return lines with their ends. ``splitlines`` would also split at ``MARK``.
+
+    >>> lines_of("one\\ntwo")
+    ['one\\n', 'two']
+    """
     *whole, rest = text.split("\n")
     return [f"{line}\n" for line in whole] + ([rest] if rest else [])
 
 
 def exit_code(job: Any) -> int:
-    """What the command would have ended with here: its own code, or 75 where it was stopped or its node died."""
+    """Return the exit code of a job's command, or 75 if the job was stopped or its node died."""
     if job.status == "SUCCEEDED":
         return 0
     if job.status == "FAILED" and job.driver_exit_code is not None and job.driver_exit_code > 0:
@@ -257,7 +268,7 @@ def exit_code(job: Any) -> int:
 
 
 def is_chatter(line: str) -> bool:
-    """Whether a line of a log is Ray's own that says nothing of the command."""
+    """Return whether Ray itself wrote a line of a log, which then says nothing about the command."""
     return line.startswith(CHATTER) or line.endswith("Runtime env is setting up.\n")
 
 

@@ -1,4 +1,4 @@
-"""A submitted command at its start on the cluster: no secrets in its log, and storage that every node sees."""
+"""Start a submitted command on the cluster: hide secrets in its log, and check that every node sees its storage."""
 
 import atexit
 import json
@@ -8,20 +8,20 @@ from contextlib import ExitStack
 
 from s2m_ray.operations.secrets import MARK, Redacted, hider
 
-VARIABLE = "S2M_SUBMITTED"  # set by `s2m submit`: the places that the command reads and writes, as JSON
+VARIABLE = "S2M_SUBMITTED"  # `s2m submit` sets it to the places that the command reads and writes, as JSON
 
 
 def prepare() -> None:
-    """Redact what this process says, mark its stdout, connect to the cluster, and check the storage.
+    """Hide secrets in what this process writes, mark its stdout, connect to the cluster, and check the storage.
 
-    The connection stays, so that the command's own session is this one.
+    The connection stays open, and the command uses it as its own session.
 
     Raises:
-        ConfigError: a node does not see an input, or the folder of an output.
+        ConfigError: A node does not see an input, or the folder of an output.
     """
     places = json.loads(os.environ.pop(VARIABLE))
     hide = hider(os.environ)
-    # before Ray is imported, whose loggers keep the stream that they find
+    # before Ray is imported, because its loggers keep the stream of that moment
     sys.stdout, sys.stderr = streams = Redacted(sys.stdout, hide, MARK), Redacted(sys.stderr, hide)
     from jobs.spread.session import ray_session
     from s2m_ray.config.resources import ResourceConfig
@@ -30,7 +30,7 @@ def prepare() -> None:
     session.enter_context(ray_session(ResourceConfig(address="auto")))
     for stream in streams:
         atexit.register(stream.close)
-    atexit.register(session.close)  # the last one is called first
+    atexit.register(session.close)  # registered last, so it is called first
     _check(places["inputs"], places["outputs"], ask=places["ask"])
 
 

@@ -1,4 +1,4 @@
-"""A Ray cluster of one's own on this machine, for one submission: with a job server, a token, and an end."""
+"""Start a Ray cluster on this machine for one submission, with a job server and a token, and end it afterwards."""
 
 import os
 import secrets
@@ -16,11 +16,11 @@ from pathlib import Path
 from jobs.remote import token
 from s2m_ray.errors import S2MError
 
-START_S = 120.0  # measured: 5 to 30 s on two cores, by what else they do
+START_S = 120.0  # measured: 5 to 30 s on two cores, depending on what else runs
 END_S = 8.0
-ENVIRONMENT = "S2M_HEAD"  # in every process of such a cluster: those below a killed one live on, and are found by it
+ENVIRONMENT = "S2M_HEAD"  # marks every process of the cluster, because children of a killed process live on
 ROOT = Path(__file__).resolve().parents[2]
-# Not by PYTHONPATH, which jobs would inherit: they are to take the code of their own package
+# The path does not go into PYTHONPATH, because jobs would inherit it and must run the code of their own package.
 SUPERVISE = (
     "import sys; sys.path.insert(0, sys.argv[1]); from jobs.remote.head import supervise; supervise(*sys.argv[2:])"
 )
@@ -28,15 +28,18 @@ SUPERVISE = (
 
 @contextmanager
 def own_head(cpus: int = 0) -> Iterator[str]:
-    """URL of the job server of a new cluster, which is stopped at the end, whatever that is.
+    """Start a cluster, yield the URL of its job server, and stop the cluster however the block ends.
 
-    The dashboard listens on the loopback interface only. Ray's own ports take no call without the token, which is
-    made for this cluster alone; this process gets it in its environment, and loses it at the end.
+    The dashboard listens on the loopback interface only. Ray's own ports take no call without a token, which is made
+    for this cluster alone. This process has the token in its environment until the end.
 
     Args:
-        cpus: Logical CPUs; 0: this machine's, at least 4, as in a local session.
+        cpus: Number of logical CPUs; 0 means the cores of this machine, but at least 4, as in a local session.
+
+    Raises:
+        S2MError: Ray did not start within ``START_S``.
     """
-    folder = Path(tempfile.mkdtemp(prefix="s2m-", dir="/tmp"))  # short: it holds sockets, whose paths are limited
+    folder = Path(tempfile.mkdtemp(prefix="s2m-", dir="/tmp"))  # short, because paths of sockets are limited
     secret = folder / "token"
     secret.touch(mode=0o600)
     secret.write_text(secrets.token_hex(32))
@@ -66,15 +69,15 @@ def own_head(cpus: int = 0) -> Iterator[str]:
 
 
 def supervise(folder: str, parent: str, *command: str) -> None:
-    """Run the head in a child; when it, this process or the one that asked for it ends, end all of its cluster.
+    """Run the head in a child process, and end the whole cluster when the head, this process or the parent ends.
 
-    `ray start` alone leaves what it has started behind if it ends while it starts.
+    ``ray start`` alone leaves processes behind when it is ended while it starts.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if sys.platform == "linux":
         import ctypes
 
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: told of the parent's end, whatever that is
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: a signal comes when the parent ends
     if os.getppid() != int(parent):
         return
     head = subprocess.Popen(command)
@@ -85,7 +88,7 @@ def supervise(folder: str, parent: str, *command: str) -> None:
 
 
 def _command(folder: Path, cpus: int) -> list[str]:
-    """``ray start``, with ports that nobody has: another Ray may run on this machine."""
+    """Return the command line of ``ray start``, with free ports, as another Ray may run on this machine."""
     return [
         sys.executable,
         "-m",
@@ -126,7 +129,7 @@ def _url(head: subprocess.Popen[bytes], folder: Path) -> str:
 
 
 def _end(head: subprocess.Popen[bytes], folder: Path) -> None:
-    """End every process of this cluster, and no other: they are known by their environment."""
+    """End every process of this cluster and no other. The environment of a process tells where it belongs."""
     with suppress(ProcessLookupError):
         head.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + END_S
@@ -144,7 +147,7 @@ def _end(head: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def members(folder: Path) -> Iterator[int]:
-    """Processes whose environment names the folder of a cluster, but for this one and dead ones."""
+    """Yield the processes whose environment names the folder of a cluster, without this process and dead ones."""
     mark = f"{ENVIRONMENT}={folder}".encode()
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, IndexError):

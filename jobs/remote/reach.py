@@ -1,4 +1,4 @@
-"""Whether every node of a cluster reaches the same storage: asked on the node itself, with a file that one wrote."""
+"""Check whether every node of a cluster reaches the same storage, by looking on each node for a file written here."""
 
 import os
 import secrets
@@ -10,7 +10,7 @@ from typing import Any
 from s2m_ray.errors import S2MError
 from s2m_ray.files.place import Place, is_local
 
-ANSWER_S = 20.0  # a node's first task starts a process, which takes some seconds
+ANSWER_S = 20.0  # the first task on a node starts a process, which takes some seconds
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Gap:
 
 
 def gaps(inputs: Sequence[Place], outputs: Sequence[Place], seconds: float = ANSWER_S) -> list[Gap]:
-    """What nodes do not see; empty if all is well. Needs a connection to Ray.
+    """Return what nodes do not see, through the Ray session that is up; empty if all is well.
 
-    An input must be there. For an output a file is written from here into the nearest folder that exists, and every
-    node must see that very file: a folder of the same name on a disk of its own is another folder.
+    An input must be there. For an output, a file is written here into the nearest folder that exists, and every node
+    must see that file. A folder of the same name on a node's own disk would not have it.
     """
     proofs = [_proof(place) for place in outputs]
     try:
@@ -42,15 +42,20 @@ def gaps(inputs: Sequence[Place], outputs: Sequence[Place], seconds: float = ANS
 
 
 def on_every_node(function: Any, *arguments: Any, seconds: float = ANSWER_S) -> dict[str, Any]:
-    """The function's answer on each living node, by its name; a node that does not answer in time answers with a gap.
+    """Call a function on each living node.
 
     Args:
         function: Takes the node's name and the arguments, and returns a list.
+        arguments: Further arguments of the function.
+        seconds: Time in which a node must answer.
+
+    Returns:
+        The answers, by the nodes' names. A node that does not answer in time has a list with one ``Gap``.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    # no CPU: it answers on a node whose CPUs are taken
+    # takes no CPU, so that a node answers although its CPUs are taken
     task = ray.remote(num_cpus=0, max_retries=0)(function)
     asked = {}
     for node in (node for node in ray.nodes() if node["Alive"]):
@@ -71,7 +76,7 @@ def on_every_node(function: Any, *arguments: Any, seconds: float = ANSWER_S) -> 
 
 
 def _proof(place: Place) -> Place | tuple[Place, str]:
-    """File written beside an output, or why it could not be; a URI is its own proof of being the same everywhere."""
+    """Write a file beside an output, and return it, or the reason why it cannot be written. A URI needs no file."""
     if not is_local(place):
         return place
     folder = place

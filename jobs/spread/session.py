@@ -1,4 +1,4 @@
-"""A Ray session for one command: a local one of its own, or a running cluster."""
+"""Open a Ray session for one command: start Ray on this machine, or connect to a running cluster."""
 
 import logging
 import os
@@ -20,7 +20,11 @@ from s2m_ray.errors import ConfigError
 
 @contextmanager
 def ray_session(resources: ResourceConfig) -> Iterator[None]:
-    """Connect to Ray, or start it, and leave it as it was found: a session inside a session is the outer one."""
+    """Connect to Ray or start it, and leave at the end. A session inside a session is the outer one.
+
+    Raises:
+        ConfigError: No cluster answers at ``resources.address``.
+    """
     if ray.is_initialized():
         yield
         return
@@ -36,7 +40,7 @@ def _connect(address: str) -> None:
     try:
         _init(address)
     finally:
-        # Ray puts a handler of its own there, which exits with code 15; the caller's knows that the work can resume
+        # Ray's own handler exits with code 15; the caller's handler knows that the work can resume
         if callable(handler) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
 
@@ -44,8 +48,8 @@ def _connect(address: str) -> None:
 def _init(address: str) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == "local":
-        # Logical CPUs: Ray Data's own tasks and the controller of Ray Train want one each beside the workers; with
-        # fewer than 4 they wait for each other for ever (measured on 2).
+        # These CPUs are logical. Ray Data's own tasks and the controller of Ray Train want one each beside the
+        # workers. With fewer than 4 they wait for each other for ever (measured on 2).
         cores = max(4, os.cpu_count() or 1)
         with _without_stderr():
             ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
@@ -64,7 +68,7 @@ def _init(address: str) -> None:
 
 @contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Drop what Ray's C++ code says on stderr while it starts ("Set ray log level ..."); errors are raised anyway."""
+    """Drop what Ray's C++ code writes to stderr as it starts ("Set ray log level ..."). Errors are still raised."""
     sys.stderr.flush()
     kept = os.dup(2)
     with Path(os.devnull).open("wb") as nothing:
@@ -77,6 +81,6 @@ def _without_stderr() -> Iterator[None]:
 
 
 def beside_driver(cls: type) -> Any:
-    """An actor on the driver's own machine, for what may be lost with the driver alone; it takes no CPU."""
+    """Start an actor on the driver's machine, so that it is lost only together with the driver. It takes no CPU."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(num_cpus=0, scheduling_strategy=here)(cls).remote()

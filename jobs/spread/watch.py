@@ -48,8 +48,8 @@ class Watch:
         self._audio_s = sum(entry.audio_s for entry in busy)
         if now - self._moved > self._limit_s():
             raise Interrupted(
-                f"{self._folder}: nothing moved for {self._limit_s():g} s: {_where(busy)}. Run the same command again: "
-                "it goes on, and tries the item that it stood still at in a process of its own"
+                f"{self._folder}: nothing moved for {self._limit_s():g} s: {_where(busy)}. Run the same command "
+                "again: it goes on, and tries the item that it stood still at in a process of its own"
             )
         return self._audio_s
 

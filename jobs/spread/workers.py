@@ -10,18 +10,23 @@ import ray
 from s2m_ray.config.resources import ResourceConfig
 from s2m_ray.errors import ConfigError, Interrupted
 
-SETTLE_S = 3.0  # until what an earlier step held is free again
+SETTLE_S = 3.0  # until the CPUs of an earlier step are free again
 POLL_S = 0.25
 
 
 def share_out(resources: ResourceConfig, *, network: bool, cpus_needed: int = 0) -> ResourceConfig:
-    """The same with the GPUs and CPUs of an embedding worker settled, so that no GPU waits for a decoder.
+    """Settle the GPUs and CPUs of an embedding worker, so that no GPU waits for a decoder.
 
-    A network takes a GPU a worker where the cluster has any, unless told otherwise; what is no network takes none.
-    Beside a GPU a worker gets the CPUs that it was measured to need, and at most an equal share of its machine.
+    A worker with a network gets a GPU if the cluster has any, unless the user decides; other encoders get none.
+    A worker with a GPU gets the CPUs that a plan measured, but at most an equal share of its machine.
 
     Args:
-        cpus_needed: By a plan; 0: not measured, then it is the equal share.
+        resources: What the user asked for.
+        network: Whether the encoder is a network.
+        cpus_needed: CPUs that a plan measured; 0 means that no plan did, and gives the equal share.
+
+    Returns:
+        The resources with both numbers set.
     """
     nodes = _nodes()
     gpus = resources.gpus_per_worker
@@ -37,7 +42,7 @@ def share_out(resources: ResourceConfig, *, network: bool, cpus_needed: int = 0)
 
 
 def places(resources: ResourceConfig) -> tuple[int, str]:
-    """How many workers have room, each of them on one machine; and the machines, for a message."""
+    """Return how many workers have room, each on one machine, and a description of the machines for messages."""
     nodes = _nodes()
     cpus, gpus = resources.cpus, resources.gpus
     room = sum(
@@ -54,13 +59,15 @@ def _nodes() -> list[dict[str, float]]:
 
 
 def plan_workers(resources: ResourceConfig, *, at_most: int) -> int:
-    """How many workers of ``cpus_per_worker`` and ``gpus_per_worker`` to start.
+    """Return how many workers of ``cpus_per_worker`` and ``gpus_per_worker`` to start.
 
     Args:
-        at_most: Units of work; more workers than that would idle.
+        resources: What a worker takes, and how many workers the user asked for.
+        at_most: Units of work; more workers would idle.
 
     Raises:
-        ConfigError: the asked number does not fit the machines beside the one CPU that Ray's own tasks need.
+        ConfigError: The workers do not fit the machines beside the one CPU that Ray's own tasks need.
+        Interrupted: Others have the cluster.
     """
     room, machines = places(resources)
     cpus = sum(node.get("CPU", 0.0) for node in _nodes())
@@ -78,10 +85,17 @@ def plan_workers(resources: ResourceConfig, *, at_most: int) -> int:
 
 
 def await_free(resources: ResourceConfig, *, wanted: int, least: int) -> int:
-    """How many of the wanted workers a shared cluster has room for, once it has any for the least.
+    """Wait until a shared cluster has room for some workers, and return for how many.
+
+    A pool of actors would wait without end, and say nothing.
+
+    Args:
+        resources: What a worker takes, and how long to wait.
+        wanted: Number of workers that would be best.
+        least: Number of workers below which nothing starts.
 
     Raises:
-        Interrupted: after ``resources.wait_s`` it has not; a pool of actors would wait without end, and say nothing.
+        Interrupted: After ``resources.wait_s`` the cluster still has no room for the least.
     """
     started = time.monotonic()
     while True:
@@ -99,6 +113,6 @@ def await_free(resources: ResourceConfig, *, wanted: int, least: int) -> int:
             )
             raise Interrupted(
                 f"resources: the cluster has {cpus:g} CPUs and {gpus:g} GPUs free, {need} needed; "
-                "others have the rest (see `s2m jobs list`): try again later, or set resources.wait_s=3600"
+                "others have the rest (see `s2m jobs list`). Try again later, or set resources.wait_s=3600"
             )
         time.sleep(POLL_S)
