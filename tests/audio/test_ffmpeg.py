@@ -13,8 +13,8 @@ from s2m_ray.errors import DecodeError
 
 RATE = 22050
 
-# Container and codec by FFmpeg's names, rate, how many samples a window may lie off, and how many seconds the whole is
-# longer. It is longer by the delay and the filling of the codec if the container does not tell how long these are.
+# Container and codec by FFmpeg's names, rate, how many samples a window may lie off, and how many seconds the whole
+# is longer. It is longer by the delay and the filling of the codec if the container does not tell how long these are.
 BY_FFMPEG = {
     "aac.m4a": ("ipod", "aac", 22050, 0, 0.0),
     "alac.m4a": ("ipod", "alac", 22050, 0, 0.0),

@@ -126,7 +126,7 @@ def test_a_hole_in_a_file(files, tmp_path):
 )
 @pytest.mark.parametrize("order", [1, -1])
 def test_an_mp3_without_a_length_is_read_to_its_end(tmp_path, rate, channels, order):
-    """After 1 s of noise come 5 s of a soft tone, or the reverse, so the first bit rate tells nothing about the rest."""
+    """After 1 s of noise come 5 s of a soft tone, or the reverse: the first bit rate tells nothing about the rest."""
     noise = np.random.default_rng(0).uniform(-0.9, 0.9, rate)
     wave = np.concatenate([noise, tone(440, 5.0, rate, 0.05)])[::order]
     wave = np.stack([wave] * channels, axis=1)

@@ -87,7 +87,7 @@ def result_of(function, *arguments, **options):
 
 
 def test_whatever_decodes_is_no_reject_and_has_its_length(tmp_path):
-    """Whatever decodes must pass. A header shows less than decoding does, but most broken files are rejects already."""
+    """Whatever decodes must pass. A header shows less than decoding, but most broken files are rejects already."""
     rejected = 0
     for name in broken_audio.write_all(tmp_path, port=9):
         wave, found = result_of(decode, name, sample_rate=16000), result_of(probe, row(name))
