@@ -14,22 +14,11 @@ from numpy import ndarray
 from s2m_ray.evaluation.relevance import Qrels
 from s2m_ray.files.tables import write_table
 from s2m_ray.seeds import rng
-from s2m_ray.stores.gallery import Gallery
+from s2m_ray.stores.gallery import DETAILS, Gallery
 from s2m_ray.stores.store import Store
 
 SAMPLE = 10_000  # music items whose vectors are kept, drawn at random: the report's map shows 600
 PIECE = 1 << 16  # items as Python values at a time
-DETAILS = {
-    "item_id": pa.string(),
-    "modality": pa.string(),
-    "uri": pa.string(),
-    "corpus": pa.string(),
-    "emotion": pa.string(),
-    "speaker": pa.string(),
-    "text": pa.string(),
-    "start_s": pa.float64(),
-    "end_s": pa.float64(),
-}
 
 
 def sampled(rows: int) -> Int[ndarray, " sample"]:
@@ -135,7 +124,7 @@ def write_per_query(
 
 def _details(items: pa.Table, modality: str, vectors: ndarray, has_vector: ndarray) -> pa.Table:
     arrays = {}
-    for name, kind in DETAILS.items():
+    for name, kind in zip(DETAILS.names, DETAILS.types, strict=True):
         if name == "modality":
             arrays[name] = pa.array([modality] * items.num_rows, kind)
         elif name in items.column_names:

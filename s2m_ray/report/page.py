@@ -21,12 +21,12 @@ from s2m_ray.report.players import Shelf
 from s2m_ray.report.projection import MAP_SIZE, PLANE_MARGIN, PLANE_SIZE, joint_map, plane
 from s2m_ray.report.style import COLOURS, NOTHING, flat, number, palette, words
 from s2m_ray.seeds import rng
+from s2m_ray.stores.gallery import DETAILS
 
 HEADLINE = "P@5"
 SHOWN_RANKS = 5
 MAX_PANELS = 4
 TEXT_LETTERS = 280  # a longer transcript is cut
-DETAILS = ["item_id", "modality", "uri", "corpus", "emotion", "speaker", "text", "start_s", "end_s"]
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def heard(result: Result, *, queries_per_emotion: int, seed: int) -> list[dict[s
         .sort_by([("query_id", "ascending"), ("rank", "ascending")])
         .to_pylist()
     )
-    details = result.table("items.parquet", DETAILS).to_pylist()
+    details = result.table("items.parquet", DETAILS.names).to_pylist()
     items = {(row["modality"], row["item_id"]): row for row in details}
     emotions: dict[str | None, list[str]] = {}
     for query_id in sorted({row["query_id"] for row in ranked}):
@@ -160,7 +160,7 @@ def heard(result: Result, *, queries_per_emotion: int, seed: int) -> list[dict[s
     shelf = Shelf()
 
     def entry(modality: str, item_id: str) -> dict[str, Any]:
-        row = {**dict.fromkeys(DETAILS), "item_id": item_id, **items.get((modality, item_id), {})}
+        row = {**dict.fromkeys(DETAILS.names), "item_id": item_id, **items.get((modality, item_id), {})}
         text = row["text"] or ""
         row["text"] = text if len(text) <= TEXT_LETTERS else text[:TEXT_LETTERS].rstrip() + " …"
         row["player"] = shelf.place(row["uri"] or "", start_s=row["start_s"], end_s=row["end_s"])

@@ -74,13 +74,13 @@ def _exhaustive(
     queries: ndarray, gallery: ndarray, positions: ndarray, k: int, limits: ndarray
 ) -> UInt64[ndarray, "queries k"]:
     """Do the same where so many scores are equal that candidates do not help."""
-    found = np.full((len(queries), k), NOTHING)
+    ranked = np.full((len(queries), k), NOTHING)
     for i in range(len(queries)):
         for start in range(0, len(gallery), 1 << 16):
             here = slice(start, start + (1 << 16))
             new = keys(scores(queries[i : i + 1], gallery[here]), positions[None, here])[0]
-            found[i] = np.sort(np.concatenate([found[i], new[new < limits[i]]]))[:k]
-    return found
+            ranked[i] = np.sort(np.concatenate([ranked[i], new[new < limits[i]]]))[:k]
+    return ranked
 
 
 def near(
@@ -122,10 +122,10 @@ def near(
 
 def cpu(queries: ndarray, gallery: ndarray, k: int) -> tuple[ndarray, ndarray]:
     """Return the highest inner products and their rows, by FAISS on CPUs."""
-    found: tuple[ndarray, ndarray] = faiss.knn(
+    nearest: tuple[ndarray, ndarray] = faiss.knn(
         np.ascontiguousarray(queries), np.ascontiguousarray(gallery), k, metric=faiss.METRIC_INNER_PRODUCT
     )
-    return found
+    return nearest
 
 
 def fetcher(device: str) -> Fetch:
@@ -152,7 +152,7 @@ def fetcher(device: str) -> Fetch:
         flat = faiss.IndexFlatIP(gallery.shape[1])
         flat.add(np.ascontiguousarray(gallery))
         index = faiss.index_cpu_to_gpu_multiple_py(resources, flat, options)
-        found: tuple[ndarray, ndarray] = index.search(np.ascontiguousarray(queries), k)
-        return found
+        nearest: tuple[ndarray, ndarray] = index.search(np.ascontiguousarray(queries), k)
+        return nearest
 
     return on_gpus

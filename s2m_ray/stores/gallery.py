@@ -29,6 +29,12 @@ from s2m_ray.stores.store import (
 # make heads round differently, and a joint vector must not depend on how much is read at once.
 BLOCK = 8192
 COLUMNS = tuple(name for name in SCHEMA.names if name not in ("modality", "duration_s"))
+DETAILS = pa.schema(  # what the results of an evaluation and a report tell of an item, in the order of their files
+    [
+        SCHEMA.field(name)
+        for name in ("item_id", "modality", "uri", "corpus", "emotion", "speaker", "text", "start_s", "end_s")
+    ]
+)
 BUFFER_BYTES = 1 << 20  # a row group of gigabytes is read through this buffer and never whole
 
 

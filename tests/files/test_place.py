@@ -1,4 +1,4 @@
-"""Local and remote places: one contract, and a store in an object store that is, bit for bit, the local one.
+"""Local and remote places keep one contract, and a store in a bucket equals the local store bit for bit.
 
 ``S2M_TEST_S3`` runs all of it against another S3-compatible service too; it is the URI of a folder, such as
 ``s3://KEY:SECRET@bucket/tests?endpoint_override=http://127.0.0.1:5555&scheme=http&region=us-east-1``.
@@ -60,7 +60,7 @@ def server() -> Iterator[s3_server.S3Server]:
 
 @pytest.fixture(params=SERVICES)
 def remote(request, server) -> Remote:
-    """A folder of its own in the bucket."""
+    """Return a new folder in the bucket."""
     name = uuid4().hex
     return place(server.uri(name)) if request.param == "loopback" else place(GIVEN) / name
 
@@ -441,7 +441,7 @@ def test_a_remote_manifest_s_relative_uris_are_in_its_folder(server, monkeypatch
 
 
 def library(folder: Remote, audio_dir: Path) -> Remote:
-    """Three files and one that is no audio, and their manifest, in the bucket."""
+    """Upload three audio files, a file that is no audio, and their manifest."""
     lines = ["item_id,uri,modality"]
     for path in sorted(audio_dir.glob("good-[012].wav")):
         (folder / path.name).write_bytes(path.read_bytes())
@@ -511,7 +511,7 @@ def test_an_evaluation_reads_remote_stores(remote, tmp_path):
 
 
 def test_the_command_line_takes_uris(server, audio_dir):
-    """Credentials in the environment, relative addresses in the manifest, the endpoint in the query."""
+    """The credentials are in the environment, the addresses relative, and the endpoint in the query."""
     name = uuid4().hex
     secrets = {"AWS_ACCESS_KEY_ID": s3_server.KEY, "AWS_SECRET_ACCESS_KEY": s3_server.SECRET}
     server.put(f"{name}/good-0.wav", (audio_dir / "good-0.wav").read_bytes())

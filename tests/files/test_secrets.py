@@ -1,4 +1,4 @@
-"""No credential in a job's metadata, and none in its log."""
+"""A job's metadata and log hold no credentials."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Search against sorting in plain Python, with ties, and with candidates that are not quite right."""
+"""Compare the search with sorting in plain Python, with ties and with inexact candidates."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -59,14 +59,14 @@ def test_ids_are_compared_as_text() -> None:
 
 
 def by_sorting(q: np.ndarray, g: np.ndarray, k: int) -> np.ndarray:
-    """Keys of the first k from scores of pairs, one by one; places are the rows."""
+    """Return the keys of the first k items from the score of each pair. Positions are the rows."""
     rows = np.arange(len(g))
     every = [keys(np.array([one(query, item) for item in g]), rows) for query in q]
     return np.sort(np.stack(every), axis=1)[:, :k]
 
 
 def one(query: np.ndarray, item: np.ndarray) -> np.float32:
-    """The definition of a score: float64, numpy's order of summation, rounded once."""
+    """Return a score by its definition: float64, summed in the order of numpy, rounded once."""
     return np.float32((query.astype(np.float64) * item.astype(np.float64)).sum())
 
 
@@ -133,7 +133,7 @@ def test_limits_leave_out_only_what_stands_behind_them() -> None:
 
 
 class Sloppy:
-    """An index as a GPU may be: inner products with rounding errors of its own, ties in any order, counted calls."""
+    """An index like a GPU's: it makes rounding errors, returns ties in any order, and counts its calls."""
 
     def __init__(self, draw: int) -> None:
         self.asked: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""A shard as a Ray actor makes it, without Ray: what is written, what is kept, and what happens after a crash."""
+"""Embed shards as a Ray actor does, without Ray: what is written, what is kept, what happens after a crash."""
 
 import json
 import os
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class BrokenEncoder(FakeEncoder):
-    """Gives NaN for whatever is loud."""
+    """An encoder that returns NaN for loud audio."""
 
     def encode(self, waveforms):
         return np.array([[np.nan if np.abs(w).max() > 0.5 else 0.0, 0.0] for w in waveforms], np.float32)
@@ -233,7 +233,7 @@ print(json.dumps(EmbedShard(Path(sys.argv[1]), "spectral", AudioConfig(), batch_
 
 @pytest.fixture
 def deadly(audio_dir, tmp_path) -> tuple[Path, dict[str, str]]:
-    """A store to fill with two good files, one that kills whoever decodes it, and two more good files."""
+    """Start a store of two good files, a file that kills its decoder, and two more good files."""
     (tmp_path / "sitecustomize.py").write_text(DEADLY_DECODER)
     names = ["good-0", "good-1", "deadly", "good-2", "good-3"]
     for name in names:
@@ -295,7 +295,7 @@ def test_a_decoder_that_never_ends_is_a_reject(deadly, tmp_path, monkeypatch):
 
 
 def journal_of(store: Path, stage: str, items: list[str]) -> None:
-    """Leave a journal as a worker does that dies at that stage."""
+    """Leave the journal of a worker that died at this stage."""
     journal = Journal(journal_path(store, 0))
     step = journal.doing(stage, items)
     step.__enter__()

@@ -1,4 +1,4 @@
-"""A gallery that is read in blocks is the store that is read at once."""
+"""A gallery that is read in blocks equals a store that is read at once."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def vectors(gallery: Gallery, first: int = 0, last: int | None = None) -> list[t
 
 @pytest.fixture
 def many(tmp_path: Path) -> tuple[Path, Store]:
-    """Three files of several row groups, a third of the rows of another split or without an emotion."""
+    """Write three files of several row groups. A third of the rows have another split or no emotion."""
     items = [item | {"split": "train" if n % 7 == 0 else "test"} for n, item in enumerate(rows("music", "test", 200))]
     items = [item | {"emotion": None if n % 5 == 0 else item["emotion"]} for n, item in enumerate(items)]
     values = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What the check of a store's vectors finds, and what it must not find."""
+"""The check of a store's vectors finds what is wrong, and passes what is right."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Predictions, worked by hand."""
+"""Compare predictions with numbers that were worked by hand."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Segments -> item: a mean that weighs every sample once."""
+"""Segments are pooled into an item by a mean in which every sample has the same weight."""
 
 import numpy as np
 import pytest
@@ -35,6 +35,6 @@ def test_many_segments_lose_no_precision():
 
 
 def test_shapes_are_checked_while_testing():
-    """The import hook of conftest.py is at work."""
+    """The import hook of conftest.py checks the shapes of arrays."""
     with pytest.raises(TypeCheckError):
         pool(np.zeros((3, 2), np.float32), np.ones(4))

@@ -1,4 +1,4 @@
-"""Speech of audio, of words and of both: joined by item, and with a half that is missing."""
+"""Speech comes from audio, words or both, which are joined by item, and a half may be missing."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ def write(folder: Path, name: str, vectors: np.ndarray, chosen: list[int]) -> Pa
 
 @pytest.fixture
 def places(tmp_path: Path) -> tuple[Path, Path]:
-    """Items 0 to 3 with their audio; items 3, 1, 4, 0 with their words."""
+    """Write the audio of the items 0 to 3, and the words of the items 3, 1, 4 and 0."""
     return write(tmp_path, "audio", AUDIO, [0, 1, 2, 3]), write(tmp_path, "text", TEXT, [3, 1, 4, 0])
 
 

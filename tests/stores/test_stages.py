@@ -1,4 +1,4 @@
-"""What happens to one item, or to a batch of them."""
+"""Each stage processes one item or a batch of items."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Stores: sealed means complete, and a Parquet of somebody else's is checked before it is used."""
+"""A sealed store is complete, and a Parquet file from elsewhere is checked before it is used."""
 
 import json
 from collections.abc import Sequence
@@ -268,7 +268,7 @@ def test_what_somebody_else_made_is_not_claimed(tmp_path):
 
 
 def by_id(path: Path, vectors: dict[str, list[float]]) -> Path:
-    """A plain Parquet file of vectors by id."""
+    """Write a plain Parquet file of vectors by id."""
     pq.write_table(pa.table({"item_id": list(vectors), "embedding": list(vectors.values())}), path)
     return path
 
