@@ -1,7 +1,7 @@
 #!/bin/bash
-# A Ray cluster inside one SLURM allocation, for one command; it ends with it. Submit it as
+# Run one command on a Ray cluster inside a SLURM allocation. The cluster ends with the command. Submit it as
 #   sbatch cluster/slurm.sh pipeline /shared/pipeline.toml
-# An allocation that ran out of time is submitted again, and the command goes on: its outputs are on shared storage.
+# If the allocation runs out of time, submit it again. The command goes on, because its outputs are on shared storage.
 #SBATCH --job-name=s2m
 #SBATCH --nodes=3
 #SBATCH --ntasks-per-node=1
@@ -16,9 +16,9 @@ if [ "$#" -eq 0 ]; then
   echo "usage: sbatch cluster/slurm.sh COMMAND ..., such as embed /shared/m.parquet --out /shared/store" >&2
   exit 2
 fi
-: "${SLURM_JOB_ID:?is to be run by sbatch}"
+: "${SLURM_JOB_ID:?is not set; submit this script with sbatch}"
 
-# A token for this allocation alone, in the user's own home directory, which the nodes share
+# The token is for this allocation alone. It lies in the user's home directory, which the nodes share.
 umask 077
 RAY_AUTH_TOKEN_PATH="$HOME/.s2m-token-$SLURM_JOB_ID"
 export RAY_AUTH_TOKEN_PATH RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
@@ -28,7 +28,7 @@ trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
 # The first node is the head. No `| head -n 1`: it would end `scontrol`, and under pipefail this script, with code 141.
 node_names=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head_name=${node_names%%$'\n'*}
-port=$((20000 + SLURM_JOB_ID % 20000)) # others may have a Ray on the same machine
+port=$((20000 + SLURM_JOB_ID % 20000)) # other allocations may run a Ray on the same machine
 export RAY_ADDRESS="$head_name:$port"
 
 srun --nodes=1 --ntasks=1 --nodelist="$head_name" \
@@ -39,7 +39,7 @@ if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
     ray start --block --address="$RAY_ADDRESS" --num-cpus="$SLURM_CPUS_PER_TASK" &
 fi
 
-# A signal of SLURM's goes on to the command, which writes what it has done and ends with 75
+# Pass SLURM's signal on to the command, which then writes what it has done and ends with 75.
 s2m "$@" --address "$RAY_ADDRESS" &
 command=$!
 trap 'kill -TERM "$command"' TERM

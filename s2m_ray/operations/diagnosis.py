@@ -1,4 +1,4 @@
-"""What one machine can do, found by doing it: each finding with what to do where it falls short."""
+"""Find out what one machine can do by doing it, and say how to mend what it cannot."""
 
 import io
 import os
@@ -22,9 +22,9 @@ from s2m_ray.files.place import Place
 State = Literal["ok", "warn", "fail"]
 PACKAGES = ("ray", "torch", "torchaudio", "faiss-gpu", "faiss-cpu", "av", "soundfile", "scikit-learn", "transformers")
 LEAST_MEMORY_BYTES = 2 * 2**30  # a worker with torch and a batch of audio; measured for `spectral`: 0.6 GB
-LEAST_DISK_BYTES = 5 * 2**30  # Ray spills objects to it, and stops taking tasks at 95 % of the disk
+LEAST_DISK_BYTES = 5 * 2**30  # Ray spills objects to the disk, and takes no tasks when 95 % of it is full
 TONE_HZ, TONE_S = 440.0, 1.0
-# By libsndfile: container, subtype. By FFmpeg: container, codec, sample rate.
+# libsndfile writes the native formats (container, subtype), FFmpeg the others (container, codec, sample rate).
 NATIVE = {
     "wav": ("WAV", "PCM_16"),
     "flac": ("FLAC", "PCM_16"),
@@ -43,7 +43,7 @@ FFMPEG = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was looked at, what was found, and what to do about it."""
+    """One line of a diagnosis: what was examined, what was found, and what to do about it."""
 
     name: str
     state: State
@@ -52,7 +52,11 @@ class Finding:
 
 
 def diagnose(storage: Sequence[Place] = ()) -> list[Finding]:
-    """Findings of this machine; a check that itself breaks is a finding that says so."""
+    """Examine this machine. A check that itself breaks becomes a finding that says so.
+
+    Args:
+        storage: Files or folders that must be there.
+    """
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("versions", _versions),
         ("torch", _torch),
@@ -73,7 +77,7 @@ def diagnose(storage: Sequence[Place] = ()) -> list[Finding]:
 
 
 def as_dicts(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Findings as plain values."""
+    """Return findings as plain values."""
     return [asdict(finding) for finding in findings]
 
 
@@ -86,7 +90,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _torch() -> Iterator[Finding]:
-    """A product of matrices on every GPU, held against the CPU's."""
+    """Multiply matrices on every GPU, and compare the product with the CPU's."""
     import torch
 
     count = torch.cuda.device_count()
@@ -114,7 +118,7 @@ def _torch() -> Iterator[Finding]:
 
 
 def _faiss() -> Iterator[Finding]:
-    """A search on the CPU and on every GPU, held against numpy's."""
+    """Search on the CPU and on every GPU, and compare the neighbours with numpy's."""
     import faiss
 
     draws = np.random.default_rng(0).standard_normal((256, 16)).astype(np.float32)
@@ -133,7 +137,7 @@ def _searched(name: str, index: Any, queries: ndarray, expected: ndarray, text: 
 
 
 def _decoders() -> Iterator[Finding]:
-    """A tone in each format, written and then read as `s2m embed` reads it."""
+    """Write a tone in each format, and read it as `s2m embed` does."""
     works, fails = [], []
     with tempfile.TemporaryDirectory() as folder:
         for suffix in (*NATIVE, *FFMPEG):
@@ -153,7 +157,7 @@ def _decoders() -> Iterator[Finding]:
 
 
 def tone_file(suffix: str) -> bytes:
-    """A second of a tone of 440 Hz as a file of a format."""
+    """Return a file of a format, with a second of a tone of 440 Hz."""
     target = io.BytesIO()
     if suffix in NATIVE:
         import soundfile
@@ -196,7 +200,7 @@ def _memory() -> Iterator[Finding]:
 
 
 def memory_bytes() -> tuple[int, int]:
-    """Free and whole memory: of the container, if that has a limit, else of the machine."""
+    """Return the free and the whole memory in bytes, of the container if it has a limit, else of the machine."""
     values = {}
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():  # not Linux
@@ -224,7 +228,7 @@ def _disk() -> Iterator[Finding]:
 
 
 def _storage(places: Sequence[Place]) -> Iterator[Finding]:
-    """What is there can be read, and how long that takes; whether all nodes see the same is the job's to find out."""
+    """Look for each place, and measure how long that takes. Only a job can tell whether all nodes see the same."""
     for place in places:
         started = time.perf_counter()
         try:
