@@ -81,34 +81,10 @@ def read_recipe(
         ConfigError: A table or key is unknown, a value is wrong, or a step has nothing to work on.
     """
     values = _read(file)
-    _refuse_unknown(values, file)
-    if out is None and not isinstance(values.get("out"), str):
-        raise ConfigError(f"{file}: out: missing, expected the folder that all steps write to")
+    steps = _steps(file, values, out, {"workers": workers, "address": address})
     if not relative:
         _refuse_relative(values, file)
-    out = (out or Path(values["out"])).absolute()
-    given = {key: value for key, value in (("workers", workers), ("address", address)) if value is not None}
-    resources = from_values(ResourceConfig, {**values.get("resources", {}), **given}, f"{file}: resources")
-    steps = _Steps(file, values, out, resources)
-    manifests = steps.manifests()
-    embeds = steps.embeds(manifests)
-    stores = {side: config.out for side, config in embeds.items()}
-    tune = steps.tune(stores)
-    train = steps.read("train", TrainConfig, out / "model", **stores)
-    model = train.out if train else tune.out / BEST if tune else None
-    evaluate = steps.read("evaluate", EvalConfig, out / "evaluations" / "model", **stores, model=model)
-    if "report" in values and not evaluate:
-        raise ConfigError(f"{file}: report: there is no [evaluate] that it could tell of; add that table")
-    return Recipe(
-        out=out,
-        manifest=manifests,
-        embed=embeds,
-        tune=tune,
-        train=train,
-        evaluate=evaluate,
-        report="report" in values,
-        resources=resources,
-    )
+    return steps.recipe()
 
 
 @dataclass(frozen=True)
@@ -119,6 +95,27 @@ class _Steps:
     values: Mapping[str, Any]
     out: Path
     resources: ResourceConfig
+
+    def recipe(self) -> Recipe:
+        manifests = self.manifests()
+        embeds = self.embeds(manifests)
+        stores = {side: config.out for side, config in embeds.items()}
+        tune = self.tune(stores)
+        train = self.read("train", TrainConfig, self.out / "model", **stores)
+        model = train.out if train else tune.out / BEST if tune else None
+        evaluate = self.read("evaluate", EvalConfig, self.out / "evaluations" / "model", **stores, model=model)
+        if "report" in self.values and not evaluate:
+            raise ConfigError(f"{self.file}: report: there is no [evaluate] that it could tell of; add that table")
+        return Recipe(
+            out=self.out,
+            manifest=manifests,
+            embed=embeds,
+            tune=tune,
+            train=train,
+            evaluate=evaluate,
+            report="report" in self.values,
+            resources=self.resources,
+        )
 
     def manifests(self) -> dict[str, ManifestConfig]:
         configs = {}
@@ -149,6 +146,16 @@ class _Steps:
         if name not in self.values:
             return None
         return _step(cls, self.values[name], f"{self.file}: {name}", self.resources, out, **defaults)
+
+
+def _steps(file: Path, values: Mapping[str, Any], out: Path | None, given: Mapping[str, Any]) -> _Steps:
+    """Check what all steps share: the names of the tables, the folder for outputs, and the resources."""
+    _refuse_unknown(values, file)
+    if out is None and not isinstance(values.get("out"), str):
+        raise ConfigError(f"{file}: out: missing, expected the folder that all steps write to")
+    given = {key: value for key, value in given.items() if value is not None}
+    resources = from_values(ResourceConfig, {**values.get("resources", {}), **given}, f"{file}: resources")
+    return _Steps(file, values, (out or Path(values["out"])).absolute(), resources)
 
 
 def _refuse_unknown(values: Mapping[str, Any], file: Path) -> None:
