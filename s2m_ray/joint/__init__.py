@@ -1,4 +1,4 @@
-"""The joint space of speech and music: its heads, its checkpoints, and projection into it."""
+"""Project speech and music into one joint space: its heads, its checkpoints, and what they were trained on."""
 
 import lazy_loader
 

@@ -1,4 +1,8 @@
-"""A trained model as a folder: ``model.safetensors`` (all seeds), ``history.parquet``, ``config.json`` last."""
+"""Write and read a trained model as a folder.
+
+The folder holds ``model.safetensors`` with all seeds and ``history.parquet``. ``config.json`` is written last, so a
+folder without it is unfinished.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +24,7 @@ from s2m_ray.joint.heads import JointModel, is_shared
 
 @dataclass
 class Fit:
-    """What training gives: the best model of each seed and the losses on the way."""
+    """Hold what training gives: the best model of each seed, and the losses on the way."""
 
     model: JointModel
     seeds: tuple[int, ...]
@@ -34,7 +38,7 @@ HEADER, WEIGHTS, HISTORY = "config.json", "model.safetensors", "history.parquet"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model that was read back."""
+    """Hold a model that was read back."""
 
     path: Path
     model: JointModel
@@ -43,7 +47,13 @@ class Checkpoint:
 
 
 def write_seed(folder: Path, fit: Fit, place: int) -> None:
-    """Write one seed of a fit as ``seed-N.safetensors`` and ``seed-N.parquet``, the weights last."""
+    """Write one seed of a fit as ``seed-N.parquet`` and ``seed-N.safetensors``, the weights last.
+
+    Args:
+        folder: Where both files go.
+        fit: The trained seeds.
+        place: Position of the seed in the fit.
+    """
     seed = fit.seeds[place]
     rows = [row for row in fit.history if row["seed"] == seed]
     with replacing(folder / f"seed-{seed}.parquet") as temporary:
@@ -55,12 +65,26 @@ def write_seed(folder: Path, fit: Fit, place: int) -> None:
 
 
 def seed_path(folder: Path, seed: int) -> Path:
-    """Weights of one seed; there only when that seed is trained."""
+    """Return the path of one seed's weights, which is there only once that seed is trained."""
     return folder / f"seed-{seed}.safetensors"
 
 
 def seal(out: Path, parts: Path, *, seeds: tuple[int, ...], header: dict[str, Any]) -> dict[str, Any]:
-    """Join the seeds of ``parts`` into one checkpoint; its header comes last."""
+    """Join the seeds of ``parts`` into one checkpoint, write its header last, and return the header.
+
+    Example:
+        A checkpoint of untrained heads, there and back:
+
+        >>> import tempfile
+        >>> fit = Fit(JointModel((7,), 3, 4, 2), (7,), {"sad": "sad"}, [0], [{"epoch": 0, "seed": 7}])
+        >>> sides = {"speech": {"dim": 3}, "music": {"dim": 4}}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_seed(Path(folder), fit, 0)
+        ...     _ = seal(Path(folder), Path(folder), seeds=(7,), header={**sides, "config": {"model": {"dim": 2}}})
+        ...     checkpoint = read_checkpoint(Path(folder))
+        >>> checkpoint.seeds, checkpoint.model.project("music", np.ones((1, 4), dtype=np.float32)).shape
+        ((7,), (1, 1, 2))
+    """
     states, best_epoch = [], {}
     for seed in seeds:
         with safe_open(seed_path(parts, seed), framework="pt") as file:
@@ -84,7 +108,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint folder.
 
     Raises:
-        CheckpointError: not there, unfinished, or its weights do not fit its header.
+        CheckpointError: The folder is not there or unfinished, or its weights do not fit its header.
     """
     if not (path / HEADER).is_file():
         why = "unfinished; run the same `s2m train` again" if path.is_dir() else "make one with `s2m train`"

@@ -1,7 +1,7 @@
-"""Heads into the joint space, for many seeds at once.
+"""Define the heads into the joint space, for many seeds at once.
 
-Every parameter has a leading axis ``seeds``: one batched model trains all seeds of a trial side by side, and no
-operation mixes them.
+Every parameter has a leading axis ``seeds``. One batched model trains all seeds side by side, and no operation mixes
+them.
 """
 
 import copy
@@ -17,19 +17,19 @@ from torch.nn import functional
 
 from s2m_ray.seeds import rng
 
-SHARED = ("input_mean", "input_scale", "words")  # what belongs to no seed
+SHARED = ("input_mean", "input_scale", "words")  # tensors that belong to no seed
 
 
 def is_shared(name: str) -> bool:
-    """Whether a tensor of the state belongs to no seed; all others have a leading axis ``seeds``."""
+    """Return whether a tensor of the state belongs to no seed. All others have a leading axis ``seeds``."""
     return name.rpartition(".")[2] in SHARED
 
 
 class Head(nn.Module):
-    """Linear(d, d) - BatchNorm - ReLU - Linear(d, dim) - BatchNorm without affine; no bias in the linear layers.
+    """Compute Linear(d, d) - BatchNorm - ReLU - Linear(d, dim) - BatchNorm (not affine), no biases.
 
-    The input is standardised with the training items' mean and deviation first: pooled features have scales that
-    differ by orders of magnitude, and the first linear layer would see only the largest.
+    The input is standardised first, with the mean and the deviation of the training items. Pooled features have
+    scales that differ by orders of magnitude, and the first linear layer would see only the largest.
 
     Source: Doh et al., ICASSP 2023 (official code), but for the standardisation.
     """
@@ -56,7 +56,7 @@ class Head(nn.Module):
         self.register_buffer("joint_var", torch.ones(count, dim))
 
     def standardise(self, vectors: Float[ndarray, "items inputs"]) -> None:
-        """Take mean and deviation of the training items; a constant input is only centred."""
+        """Take the mean and the deviation of the training items. A constant input is only centred."""
         deviation = vectors.std(axis=0, dtype=np.float64)
         scale = np.where(deviation > 1e-6, deviation, 1.0)
         self.input_mean.copy_(torch.from_numpy(vectors.mean(axis=0, dtype=np.float64)))
@@ -81,7 +81,7 @@ class Head(nn.Module):
     def _norm(
         self, x: Tensor, mean: Tensor, var: Tensor, gain: Tensor | None = None, shift: Tensor | None = None
     ) -> Tensor:
-        """Batch norm of each seed on its own: the seeds' channels lie side by side in one call."""
+        """Apply batch norm to each seed on its own; the channels of all seeds lie side by side in one call."""
         seeds, batch, channels = x.shape
         side_by_side = x.transpose(0, 1).reshape(batch, seeds * channels)
         normed = functional.batch_norm(
@@ -98,9 +98,9 @@ class Head(nn.Module):
 
 
 class TwoHeads(nn.Module):
-    """Late fusion: a head for the audio and one for the words, each into a half of the joint space.
+    """Fuse late: a head for the audio and a head for the words, each into a half of the joint space.
 
-    Masking fusion is the same with halves that are set to 0 at random, so that either can do without the other.
+    Masking fusion is the same with halves that are set to 0 at random, so that each half can do without the other.
 
     Source: Doh et al., Speech to Music through Emotion, 2022 (official code).
     """
@@ -113,7 +113,7 @@ class TwoHeads(nn.Module):
         self.text = Head("speech text", seeds, halves[1], dim // 2)
 
     def standardise(self, vectors: Float[ndarray, "items inputs"]) -> None:
-        """As :meth:`Head.standardise`."""
+        """Standardise both heads, as :meth:`Head.standardise` does."""
         self.audio.standardise(vectors[:, : self._halves[0]])
         self.text.standardise(vectors[:, self._halves[0] :])
 
@@ -127,26 +127,31 @@ class TwoHeads(nn.Module):
 
         Args:
             keep: Dropout mask, already scaled.
-            shown: 1 or 0 for the audio's and for the words' half, of each row or of all; both heads run, and their
-                running statistics move, whatever is shown.
+            shown: 1 or 0 for the half of the audio and the half of the words, for each row or for all rows. Both
+                heads run, and their running statistics move, whatever is shown.
         """
         parts = x.split(self._halves, dim=-1)
         kept = keep.split(self._halves, dim=-1) if keep is not None else (None, None)
         joint = [head(part, own) for head, part, own in zip((self.audio, self.text), parts, kept, strict=True)]
         if shown is None:
-            # else the gradients of the halves are strided views, whose rounding depends on the number of seeds
+            # without this product the gradients are strided views, whose rounding depends on the number of seeds
             shown = x.new_ones(1, 1, 2)
         return torch.cat([half * shown[..., place, None] for place, half in enumerate(joint)], dim=-1)
 
     def present(self, x: Float[Tensor, "items inputs"]) -> Float[Tensor, "items 2"]:
-        """1 for each half of an item's input that is there, 0 for one that is missing (NaN)."""
+        """Return 1 for each half of an item's input that is there, and 0 for a half that is missing (NaN)."""
         return torch.stack([(~part.isnan().any(dim=-1)).float() for part in x.split(self._halves, dim=-1)], dim=-1)
 
 
 class JointModel(nn.Module):
-    """A head for speech and one for music, and in the structure preserving frameworks one for words.
+    """Project speech and music, and in the structure preserving frameworks words, into one joint space.
 
     Equal directions mean equal emotion.
+
+    Example:
+        >>> model = JointModel(seeds=(0, 1), speech_inputs=3, music_inputs=4, dim=2)
+        >>> model.project("speech", np.ones((5, 3), dtype=np.float32)).shape
+        (2, 5, 2)
     """
 
     words: Tensor
@@ -164,8 +169,12 @@ class JointModel(nn.Module):
         """Draw the weights of each seed.
 
         Args:
-            halves: Late and masking fusion: widths of the audio and of the text vectors that make up the input.
-            words: Word vectors of the emotions, which a head of their own takes.
+            seeds: The seeds, one model each.
+            speech_inputs: Width of the speech vectors.
+            music_inputs: Width of the music vectors.
+            dim: Width of the joint space.
+            halves: Widths of the audio and the text part of the speech vectors, for late and masking fusion.
+            words: Word vectors of the emotions, which get a head of their own.
         """
         super().__init__()
         self._seeds = len(seeds)
@@ -176,11 +185,11 @@ class JointModel(nn.Module):
             self.register_buffer("words", torch.from_numpy(words.astype(np.float32)))
 
     def seedwise_state(self) -> dict[str, Tensor]:
-        """Everything that belongs to a seed, each tensor ``[seeds, ...]``."""
+        """Return everything that belongs to a seed, each tensor ``[seeds, ...]``."""
         return {name: value for name, value in self.state_dict().items() if not is_shared(name)}
 
     def take(self, places: Sequence[int]) -> "JointModel":
-        """The heads of some of the seeds, as a model of their own."""
+        """Return the heads of some of the seeds as a model of their own."""
         taken = copy.deepcopy(self)
         taken._seeds = len(places)
         chosen = list(places)
@@ -194,13 +203,17 @@ class JointModel(nn.Module):
 
     @torch.inference_mode()
     def project(self, side: str, vectors: Float[ndarray, "items inputs"]) -> Float[ndarray, "seeds items dim"]:
-        """Unit joint vectors of ``side``, one set a seed, in chunks of bounded memory.
+        """Project vectors into the joint space, in chunks of bounded memory.
 
-        Speech of a fusion may lack its audio or its words, an item's half of numbers being NaN: late and masking
-        fusion leave that half of the joint vector 0, early fusion takes the mean of the training items for it.
+        Speech of a fusion may lack its audio or its words, and then has NaN there. Late and masking fusion leave that
+        half of the joint vector 0. Early fusion takes the mean of the training items for it.
 
         Args:
             side: ``speech``, ``music``, or ``tag`` for word vectors.
+            vectors: What to project.
+
+        Returns:
+            Joint vectors of unit length, a set for each seed.
         """
         self.eval()
         head: Head | TwoHeads = getattr(self, side)
@@ -217,7 +230,7 @@ class JointModel(nn.Module):
 
 
 def _linear(name: str, layer: str, seeds: Sequence[int], inputs: int, outputs: int) -> Tensor:
-    """``[seeds, inputs, outputs]``, uniform in +-1/sqrt(inputs): torch's default for a linear layer."""
+    """Draw weights uniformly in +-1/sqrt(inputs), which is torch's default for a linear layer."""
     bound = 1 / math.sqrt(inputs)
     draws = [rng(seed, "init", name, layer).uniform(-bound, bound, (inputs, outputs)) for seed in seeds]
     return torch.from_numpy(np.stack(draws).astype(np.float32))

@@ -1,4 +1,4 @@
-"""Stores into one space, in blocks whose size never changes, so that a vector's bits depend on its block alone."""
+"""Project stores into one space, in blocks of a fixed size: the bits of a vector depend on its block alone."""
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ def require_space(queries: Store, gallery: Gallery, checkpoint: Checkpoint | Non
     """Check that both stores can be brought into one space.
 
     Raises:
-        EvaluationError: their spaces are not those of the checkpoint, or, without one, not the same.
+        EvaluationError: Their spaces are not the spaces of the checkpoint, or, without a checkpoint, not the same.
     """
     if checkpoint is None:
         if queries.space_id != gallery.space_id or queries.vectors.shape[1] != gallery.dim:
@@ -35,9 +35,19 @@ def require_space(queries: Store, gallery: Gallery, checkpoint: Checkpoint | Non
 
 
 def project(model: JointModel | None, side: str, vectors: ndarray) -> Float[ndarray, "seeds items dim"]:
-    """Unit joint vectors, a set a seed; without a model the vectors themselves, as one set.
+    """Project vectors to joint vectors of unit length, on one thread: more threads round matrix products differently.
 
-    On one thread: on others the products of matrices round otherwise.
+    Args:
+        model: The heads. None only scales the vectors to unit length.
+        side: ``speech`` or ``music``.
+        vectors: ``[items, inputs]``.
+
+    Returns:
+        A set of vectors for each seed; a single set without a model.
+
+    Example:
+        >>> project(None, "speech", np.array([[3.0, 4.0]], dtype=np.float32)).round(2).tolist()
+        [[[0.6000000238418579, 0.800000011920929]]]
     """
     if model is None:
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -19,9 +19,10 @@ SCHEMA = pa.schema(
 
 
 def write_record(folder: Path, splits: Sequence[Store]) -> None:
-    """Write what a model is trained on, before its checkpoint is sealed.
+    """Write which items a model is trained on, before its checkpoint is sealed.
 
     Args:
+        folder: The checkpoint.
         splits: Train speech, valid speech, train music, valid music.
     """
     order = (splits[0], splits[1], splits[2], splits[3])
@@ -35,6 +36,6 @@ def write_record(folder: Path, splits: Sequence[Store]) -> None:
 
 
 def vector_digests(vectors: np.ndarray) -> list[bytes]:
-    """8 bytes of BLAKE2b a row, of the float32 values: equal for equal vectors, else different but for 1 in 2**64."""
+    """Return 8 bytes of BLAKE2b for each row of float32 values. Different rows share them with a chance of 2**-64."""
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
     return [hashlib.blake2b(row, digest_size=8).digest() for row in rows]

@@ -78,5 +78,5 @@ def read_one(path: Path) -> Entry | None:
 
 
 def mean_over_seeds(entries: Sequence[Entry], metric: str) -> float:
-    """Return the mean of a metric over trials. One that diverged or was stopped counts 0, the worst value there is."""
+    """Return the mean of a metric over trials. A trial that diverged or was stopped counts 0, the worst value."""
     return float(np.mean([entry.mean(metric) or 0.0 for entry in entries]))

@@ -1,4 +1,4 @@
-"""A pack of trials: trained side by side, each scored on the split that a sweep chooses by, and entered in the ledger."""
+"""Train a pack of trials side by side, score each on the split that a sweep chooses by, and enter it in the ledger."""
 
 import copy
 import math

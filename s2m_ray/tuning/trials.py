@@ -19,7 +19,7 @@ from s2m_ray.files.claims import digest
 from s2m_ray.files.whole import read_json
 
 POINTS = "points"  # folder of the points that Optuna has asked for
-# Measured on two cores with `benchmarks/training/tune_rate.py` and `benchmarks/training/rate.py`: with 17 MB of weights,
+# Measured on two cores with the benchmarks `tune_rate.py` and `rate.py` of `benchmarks/training`: with 17 MB of weights,
 # gradients and moments a trial, five trials side by side take 1.15 times as long, a trial, as one alone; with 10 MB,
 # two or three side by side are fastest.
 STATE_BYTES = 32 << 20

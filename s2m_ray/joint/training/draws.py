@@ -1,6 +1,6 @@
-"""All random numbers of an epoch, each seed's from its own named streams.
+"""Draw all random numbers of an epoch, those of each seed from its own named streams.
 
-Nothing is carried over from one epoch to the next, so that training can go on from the end of any.
+Nothing is carried over from one epoch to the next, so that a training can go on from the end of any epoch.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,17 @@ from torch import Tensor
 from s2m_ray.joint.training.tensors import Pairs
 from s2m_ray.seeds import rng
 
-# Streams of the negatives of speech -> music, tag -> speech and tag -> music
+# Names of the streams that draw negatives: speech -> music, tag -> speech, tag -> music
 WAYS = ("negatives", "negatives tag-speech", "negatives tag-music")
-SHOWN = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])  # r = 0: the audio's half, 1: the words', 2: both
+SHOWN = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])  # the audio's half, the words' half, both
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Items and uniform numbers of batches, ``[..., seeds, batch]``; of an epoch with a leading axis ``steps``."""
+    """Hold the items and the uniform numbers of batches, each ``[..., seeds, batch]``.
+
+    The draws of an epoch have a leading axis ``steps``.
+    """
 
     speech: Tensor
     music: Tensor
@@ -30,14 +33,15 @@ class Draws:
     member: Tensor
 
     def to(self, device: str) -> "Draws":
-        """The same on a device."""
+        """Return the same draws on a device."""
         return Draws(*(values.to(device) for values in (self.speech, self.music, self.negative, self.member)))
 
     def steps(self, chosen: slice, seeds: int) -> "Draws":
-        """Those of several steps, which lie side by side as if they were seeds: ``[steps x seeds, batch]``.
+        """Put several steps side by side, as if they were seeds: ``[steps x seeds, batch]``.
 
         Args:
-            seeds: Draws of one seed are repeated for so many.
+            chosen: The steps.
+            seeds: How many seeds there are. Draws of a single seed are repeated for all of them.
         """
 
         def flat(values: Tensor) -> Tensor:  # [steps, own, batch]
@@ -50,11 +54,15 @@ class Draws:
 def draw_epoch(
     data: Pairs, seeds: Sequence[int], use: str, epoch: int, *, steps: int, batch: int, ways: int = 1
 ) -> Draws:
-    """Everything that is drawn for the batches of an epoch, but for the dropout.
+    """Draw everything that the batches of an epoch need, but for the dropout.
 
     Args:
+        data: The items that are drawn from.
         seeds: A seed that comes several times, with other settings, draws the same each time.
         use: ``train`` or ``valid``.
+        epoch: Number of the epoch.
+        steps: Batches of the epoch.
+        batch: Rows of a batch.
         ways: How many of :data:`WAYS` need negatives.
     """
     shape = (steps, batch)
@@ -73,7 +81,9 @@ def draw_epoch(
 
 
 def draw_shown(seeds: Sequence[int], use: str, epoch: int, steps: int) -> Float[Tensor, "steps seeds 1 2"]:
-    """Masking fusion: for each batch the audio's half, the words' or both, each with probability 1/3.
+    """Draw for each batch which halves of the speech masking fusion shows: the audio, the words or both.
+
+    Each has the probability 1/3.
 
     Source: Doh et al., Speech to Music through Emotion, 2022 (official code).
     """
@@ -82,21 +92,24 @@ def draw_shown(seeds: Sequence[int], use: str, epoch: int, steps: int) -> Float[
 
 
 class Dropout:
-    """Dropout masks of an epoch, step by step."""
+    """Draw the dropout masks of an epoch, step by step."""
 
     def __init__(
         self, seeds: Sequence[int], epoch: int, *, rate: float, widths: Sequence[int], device: str = "cpu"
     ) -> None:
-        """Take the rate in [0, 1) and the widths of the inputs that are to be masked.
+        """Take the rate in [0, 1) and the widths of the inputs to mask.
 
-        A GPU has a generator of its own kind: there the masks are others than on the CPU.
+        A GPU has another kind of generator, so its masks differ from those of the CPU.
         """
         self._rate, self._widths, self._device = rate, list(widths), device
         self._seeds = list(seeds)
         self._generators = {seed: _generator(device, seed, "train", "dropout", epoch) for seed in seeds}
 
     def masks(self, batch: int) -> list[Tensor] | list[None]:
-        """The next step's masks ``[seeds, batch, width]``, scaled by ``1 / (1 - rate)``; None without dropout."""
+        """Return the masks of the next step, each ``[seeds, batch, width]`` and scaled by ``1 / (1 - rate)``.
+
+        Without dropout each mask is None.
+        """
         if self._rate == 0:
             return [None] * len(self._widths)
         shape = (batch, sum(self._widths))
@@ -116,7 +129,7 @@ def _generator(device: str, seed: int, *use: str | int) -> torch.Generator:
 
 
 def rows(joint: Float[Tensor, "seeds items dim"], index: Int[Tensor, "batches batch"]) -> Tensor:
-    """Rows of each seed's items, ``[batches, batch, dim]``; the batches of a step are those of the seeds in turn."""
+    """Return the rows of each seed's items, ``[batches, batch, dim]``. A step has a batch of each seed in turn."""
     seeds = len(joint)
     seed = torch.arange(seeds, device=joint.device).repeat(len(index) // seeds)
     return joint[seed[:, None], index]

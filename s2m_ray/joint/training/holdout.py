@@ -1,4 +1,4 @@
-"""A part of the train split held out for early stopping, so that the valid split stays untouched."""
+"""Hold out a part of the train split for early stopping, so that the valid split stays untouched."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,21 +9,30 @@ from s2m_ray.errors import ConfigError
 from s2m_ray.seeds import rng
 from s2m_ray.stores.store import Store
 
-HOLDOUT_SEED = 0  # one partition for all seeds of all trials: what they report can be compared
+HOLDOUT_SEED = 0  # one partition for all seeds of all trials, so that their figures can be compared
 
 
 def split_holdout(
     speech: Store, music: Store, *, speakers: Sequence[str], music_share: float
 ) -> tuple[Store, Store, Store, Store]:
-    """Train speech, held-out speech, train music, held-out music.
+    """Hold out some speakers and a share of the music groups.
 
-    Speech is held out by speaker, named in full (``ravdess/17``) or by the last part (``17``). Music is held out by
-    group (column ``speaker``: the game, the artist; else the item itself): of each emotion, the groups in the order
-    of a random stream until ``music_share`` of its items is reached. A group that holds the last items of an emotion
-    stays in train, which so keeps every emotion.
+    A speaker is named in full (``ravdess/17``) or by the last part (``17``). Music is held out by group, which is the
+    column ``speaker`` (the game, the artist), or the item itself where that is empty. For each emotion, groups are
+    taken in the order of a random stream until ``music_share`` of its items is reached. A group that holds the last
+    items of an emotion stays in train, so that train keeps every emotion.
+
+    Args:
+        speech: Labelled speech of the train split.
+        music: Labelled music of the train split.
+        speakers: Speakers to hold out.
+        music_share: Share of the items of each music emotion to hold out, in (0, 1).
+
+    Returns:
+        Train speech, held-out speech, train music and held-out music.
 
     Raises:
-        ConfigError: a speaker that the store does not have, or a side of the split would be empty.
+        ConfigError: The store does not have a speaker, or a side of the split would be empty.
     """
     voices = speech.column("speaker")
     unknown = [s for s in speakers if not any(_is(s, voice) for voice in voices)]

@@ -1,4 +1,4 @@
-"""Losses, one value a seed."""
+"""Compute losses, one value for each seed."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 # Weights of speech -> music, tag -> speech, tag -> music. Source: Doh et al., ICASSP 2023 (official code)
 STRUCTURE = (0.4, 0.3, 0.3)
-RANK_STEP = 2.0  # how far the black-box gradient looks. Source: Doh et al., ICASSP 2023 (official code)
+RANK_STEP = 2.0  # how far the gradient of the ranks looks. Source: Doh et al., ICASSP 2023 (official code)
 
 
 def cosine_matrix(
     a: Float[Tensor, "seeds batch dim"], b: Float[Tensor, "seeds batch dim"]
 ) -> Float[Tensor, "seeds batch batch"]:
-    """Cosine of each row of ``a`` with each row of ``b``; both of unit length."""
+    """Return the cosine of each row of ``a`` with each row of ``b``. Both have rows of unit length."""
     return torch.bmm(a, b.transpose(1, 2))
 
 
@@ -25,12 +25,22 @@ def triplet_loss(
     *,
     margin: float | Float[Tensor, "seeds 1"],
 ) -> Float[Tensor, " seeds"]:
-    """Mean over rows of ``max(0, margin - cos(a, p) + cos(a, n))``; ``margin`` is in cosine units, one or a seed's.
+    """Return the mean over rows of ``max(0, margin - cos(a, p) + cos(a, n))``.
 
     Args:
-        similarity: Cosine of anchor ``i`` and positive ``j``; the positive of row ``i`` stands on the diagonal, its
-            negative in column ``negative[i]``.
+        similarity: Cosine of anchor ``i`` and positive ``j``. The positive of row ``i`` stands on the diagonal.
+        negative: The column of each row's negative.
         has_negative: Rows without a negative count 0.
+        margin: In cosine units, one for all seeds or one for each.
+
+    Example:
+        cos(a, p) = 0.6 and cos(a, n) = 0.5 in the first row, 0.9 and 0.1 in the second. With a margin of 0.4
+        that is the mean of 0.3 and 0.
+
+        >>> cosine = torch.tensor([[[0.6, 0.5], [0.1, 0.9]]])
+        >>> negative, known = torch.tensor([[1, 0]]), torch.tensor([[True, True]])
+        >>> round(triplet_loss(cosine, negative, known, margin=0.4).item(), 3)
+        0.15
 
     Source: Doh et al., ICASSP 2023, arXiv:2303.10539.
     """
@@ -40,10 +50,14 @@ def triplet_loss(
 
 
 def structure_preserving_loss(triplets: Float[Tensor, "3 seeds"]) -> Float[Tensor, " seeds"]:
-    """``0.4 L(speech -> music) + 0.3 L(tag -> speech) + 0.3 L(tag -> music)``.
+    """Return ``0.4 L(speech -> music) + 0.3 L(tag -> speech) + 0.3 L(tag -> music)``.
 
     Args:
         triplets: :func:`triplet_loss` of the three, in that order.
+
+    Example:
+        >>> round(structure_preserving_loss(torch.tensor([[1.0], [0.5], [0.0]])).item(), 3)
+        0.55
 
     Source: Doh et al., ICASSP 2023 (official code).
     """
@@ -54,13 +68,13 @@ def structure_preserving_loss(triplets: Float[Tensor, "3 seeds"]) -> Float[Tenso
 def of_columns(
     matrix: Float[Tensor, "seeds batch batch"], columns: Int[Tensor, "seeds rows tags"]
 ) -> Float[Tensor, "seeds batch tags"]:
-    """The column that stands for each emotion, for each row or for all rows (then ``rows`` is 1).
+    """Take the column that stands for each emotion, for each row or for all rows (then ``rows`` is 1).
 
-    A batch has many music items of one emotion, whose columns of the target are equal; one of them stands for all,
-    so that a frequent emotion does not outweigh a rare one.
+    A batch has many music items of one emotion, whose columns of the target are equal. One of them stands for all, so
+    that a frequent emotion does not outweigh a rare one.
 
-    Source: Doh et al., ICASSP 2023, arXiv:2303.10539. The official code always takes the first column of a value;
-    here the caller draws it.
+    Source: Doh et al., ICASSP 2023, arXiv:2303.10539. The official code always takes the first column
+    of a value (quirk Q3 in docs/original.md); here the caller draws it.
     """
     return matrix.gather(2, columns.expand(-1, matrix.shape[1], -1))
 
@@ -70,11 +84,19 @@ def emosim_loss(
     target: Float[Tensor, "seeds batch tags"],
     present: Bool[Tensor, "seeds tags"],
 ) -> Float[Tensor, " seeds"]:
-    """Mean squared difference between cosine and valence-arousal similarity, one column a music emotion.
+    """Return the mean squared difference between cosine and valence-arousal similarity, one column a music emotion.
 
     Args:
-        target: ``1 - Euclidean distance`` of the speech and the music item in the valence-arousal plane.
+        similarity: Cosine of each speech item with the item that stands for each emotion.
+        target: ``1 - Euclidean distance`` of the same two items in the valence-arousal plane.
         present: Whether the batch has the emotion.
+
+    Example:
+        The third emotion is not in the batch, so the loss is the mean of 0.2**2 and 0.4**2:
+
+        >>> similarity, target = torch.tensor([[[0.5, 0.1, 9.0]]]), torch.tensor([[[0.7, 0.5, 0.0]]])
+        >>> round(emosim_loss(similarity, target, torch.tensor([[True, True, False]])).item(), 3)
+        0.1
 
     Source: Doh et al., ICASSP 2023, arXiv:2303.10539.
     """
@@ -87,7 +109,7 @@ def ranksim_loss(
     target: Float[Tensor, "seeds batch tags"],
     present: Bool[Tensor, "seeds tags"],
 ) -> Float[Tensor, " seeds"]:
-    """Mean squared difference between the ranks of the cosines and of the valence-arousal similarities in each row.
+    """Return the mean squared difference between the ranks of the cosines and of the similarities in each row.
 
     The arguments are those of :func:`emosim_loss`. Ranks have no derivative: see :class:`_Ranks`.
 
@@ -95,17 +117,22 @@ def ranksim_loss(
     sums over rows and looks half as far.
     """
     shown = present[:, None, :].expand(-1, similarity.shape[1], -1)
-    found: Tensor = _Ranks.apply(similarity, shown)
-    difference = found - ranks(target, shown)
+    ranked: Tensor = _Ranks.apply(similarity, shown)
+    difference = ranked - ranks(target, shown)
     return difference.square().sum(dim=(1, 2)) / (similarity.shape[1] * present.sum(dim=1))
 
 
 def ranks(
     values: Float[Tensor, "seeds batch tags"], present: Bool[Tensor, "seeds batch tags"]
 ) -> Float[Tensor, "seeds batch tags"]:
-    """Descending position in the row, from ``1 / n`` for the largest to 1 for the smallest of the n that are present.
+    """Return descending positions in each row: ``1 / n`` for the largest to 1 for the smallest of n present values.
 
-    The others are 0. Of equal values the first comes first.
+    Absent values have the rank 0. Among equal values the first comes first.
+
+    Example:
+        >>> values, present = torch.tensor([[[0.2, 0.9, 0.5, 0.7]]]), torch.tensor([[[True, True, False, True]]])
+        >>> [round(rank, 2) for rank in ranks(values, present)[0, 0].tolist()]
+        [1.0, 0.33, 0.0, 0.67]
     """
     order = values.masked_fill(~present, -torch.inf).argsort(dim=-1, descending=True, stable=True)
     position = order.argsort(dim=-1) + 1
@@ -113,19 +140,19 @@ def ranks(
 
 
 class _Ranks(torch.autograd.Function):
-    """Ranks, with the gradient of a black box: how they change when the values move against the gradient.
+    """Give ranks the gradient of a black box: how they change when the values move against the gradient.
 
     Source: Vlastelica et al., ICLR 2020, arXiv:1912.02175.
     """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, present: Tensor) -> Tensor:
-        found = ranks(values, present)
-        ctx.save_for_backward(values, present, found)
-        return found
+        ranked = ranks(values, present)
+        ctx.save_for_backward(values, present, ranked)
+        return ranked
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        values, present, found = ctx.saved_tensors
+        values, present, ranked = ctx.saved_tensors
         moved = ranks(values + RANK_STEP * gradients[0], present)
-        return -(found - moved) / (RANK_STEP + 1e-8), None
+        return -(ranked - moved) / (RANK_STEP + 1e-8), None

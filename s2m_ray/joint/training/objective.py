@@ -1,4 +1,4 @@
-"""The loss of a batch in each framework, from joint vectors and draws."""
+"""Compute the loss of a batch in each framework, from joint vectors and draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from s2m_ray.joint.training.tensors import Pairs
 
 @dataclass(frozen=True)
 class Joint:
-    """Joint vectors of a batch, of any length, one of each a row; words with a structure preserving framework."""
+    """Hold the joint vectors of a batch, of any length; word vectors only in a structure preserving framework."""
 
     speech: Float[Tensor, "seeds batch dim"]
     music: Float[Tensor, "seeds batch dim"]
@@ -34,49 +34,51 @@ class Joint:
 
 @dataclass(frozen=True)
 class Scales:
-    """The numbers of the loss in which seeds that are trained side by side may differ, one each."""
+    """Hold the numbers of the loss in which seeds that are trained side by side may differ."""
 
     margin: Float[Tensor, " seeds"]
     emo_lambda: Float[Tensor, " seeds"]
 
     @classmethod
     def of(cls, losses: Sequence[LossConfig], device: torch.device | str = "cpu") -> "Scales":
-        """Those of each seed's settings."""
+        """Take the numbers from the settings of each seed."""
         values = torch.tensor([(one.margin, one.emo_lambda) for one in losses], dtype=torch.float32, device=device)
         return cls(*values.T.contiguous())
 
     def repeat(self, times: int) -> "Scales":
-        """For so many batches of each seed, which lie side by side, the seeds in turn."""
+        """Return the numbers for several batches of each seed, which lie side by side, the seeds in turn."""
         return Scales(self.margin.repeat(times), self.emo_lambda.repeat(times))
 
 
 @dataclass(frozen=True)
 class LookUps:
-    """What labels and draws alone decide of the loss of batches, side by side on the axis ``batches``.
+    """Hold what labels and draws alone say about the loss of batches, which lie side by side on the axis ``batches``.
 
-    None of it depends on the model, so it is found for many batches at once.
+    Nothing here depends on the model, so it is looked up for many batches at once.
     """
 
-    uniform: Float[Tensor, "ways batches batch"]  # draws the negatives
-    barred: Bool[Tensor, "ways batches batch batch"]  # which they may not be
-    columns: Int[Tensor, "batches rows tags"] | None = None  # of the regulariser, as `of_columns` takes them
+    uniform: Float[Tensor, "ways batches batch"]  # numbers that draw the negatives
+    barred: Bool[Tensor, "ways batches batch batch"]  # columns that may not be a row's negative
+    columns: Int[Tensor, "batches rows tags"] | None = None  # for the regulariser, as `of_columns` takes them
     present: Bool[Tensor, "batches tags"] | None = None
     target: Float[Tensor, "batches batch tags"] | None = None
 
     def take(self, chosen: slice) -> "LookUps":
-        """Those of some of the batches."""
+        """Return what belongs to some of the batches."""
         rest = (part if part is None else part[chosen] for part in (self.columns, self.present, self.target))
         return LookUps(self.uniform[:, chosen], self.barred[:, chosen], *rest)
 
 
 def look_up(data: Pairs, draws: Draws, loss: LossConfig, *, first_match: bool = False) -> LookUps:
-    """Negatives that batches bar, and the columns and targets of the regulariser of a soft framework.
+    """Look up which negatives are barred, and the columns and targets of the regulariser of a soft framework.
 
     The negatives of speech -> music and of tag -> speech differ from the row in their speech emotion, those of
     tag -> music in their music emotion; ``loss.negatives`` may have those of speech -> music differ in that too.
 
     Args:
-        draws: ``[batches, batch]``.
+        data: The items.
+        draws: What was drawn, ``[batches, batch]``.
+        loss: Settings of the loss.
         first_match: The regulariser takes columns as the official code does: see
             :func:`~s2m_ray.joint.training.sampling.first_matches`.
     """
@@ -96,13 +98,15 @@ def look_up(data: Pairs, draws: Draws, loss: LossConfig, *, first_match: bool = 
 
 
 def batch_loss(
-    joint: Joint, found: LookUps, loss: LossConfig, scales: Scales | None = None
+    joint: Joint, looked_up: LookUps, loss: LossConfig, scales: Scales | None = None
 ) -> Float[Tensor, " seeds"]:
-    """Loss of one batch of each seed: triplet or structure preserving, plus the regulariser of a soft framework.
+    """Return the loss of one batch of each seed: triplet or structure preserving, plus the regulariser if it is soft.
 
     Args:
-        found: Of as many batches as ``joint`` has.
-        scales: Margin and weight of each seed; none: those of ``loss``.
+        joint: Joint vectors of the batches.
+        looked_up: What was looked up for these batches.
+        loss: Settings of the loss.
+        scales: Margin and weight of each seed. None takes those of ``loss``.
 
     Source: Doh et al., ICASSP 2023, arXiv:2303.10539 (official code).
     """
@@ -110,20 +114,20 @@ def batch_loss(
     speech, music = functional.normalize(joint.speech, dim=-1), functional.normalize(joint.music, dim=-1)
     if joint.speech_word is None or joint.music_word is None:
         cosine = cosine_matrix(speech, music)
-        value = _triplets(cosine, found, scales.margin)
+        value = _triplets(cosine, looked_up, scales.margin)
     else:
         anchors = functional.normalize(torch.cat([joint.speech_word, joint.music_word]), dim=-1)
         three = cosine_matrix(torch.cat([speech, anchors]), torch.cat([music, speech, music]))
-        triplets = _triplets(three, found, scales.margin.repeat(3))
+        triplets = _triplets(three, looked_up, scales.margin.repeat(3))
         value, cosine = structure_preserving_loss(triplets.view(3, -1)), three[: len(speech)]
-    if found.columns is not None and found.present is not None and found.target is not None:
+    if looked_up.columns is not None and looked_up.present is not None and looked_up.target is not None:
         regulariser = emosim_loss if loss.regulariser == "emosim" else ranksim_loss
         value = value + scales.emo_lambda * regulariser(
-            of_columns(cosine, found.columns), found.target, found.present
+            of_columns(cosine, looked_up.columns), looked_up.target, looked_up.present
         )
     return value
 
 
-def _triplets(cosine: Tensor, found: LookUps, margin: Tensor) -> Float[Tensor, " seeds"]:
-    chosen, has_negative = draw_negatives(cosine, found.barred.flatten(0, 1), found.uniform.flatten(0, 1))
+def _triplets(cosine: Tensor, looked_up: LookUps, margin: Tensor) -> Float[Tensor, " seeds"]:
+    chosen, has_negative = draw_negatives(cosine, looked_up.barred.flatten(0, 1), looked_up.uniform.flatten(0, 1))
     return triplet_loss(cosine, chosen, has_negative, margin=margin[:, None])

@@ -1,4 +1,4 @@
-"""AdamW for many seeds at once, and its learning rate."""
+"""Move the parameters of many seeds at once with AdamW, each at its own learning rate."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,17 @@ from s2m_ray.config.training import FitConfig
 
 
 def learning_rate(epoch: float, cfg: FitConfig) -> float:
-    """Linear warm-up, then half a cosine down to ``min_lr``; ``epoch`` counts fractions."""
+    """Return the learning rate: a linear warm-up, then half a cosine down to ``min_lr``.
+
+    Args:
+        epoch: Epochs that are done, fractions included.
+        cfg: Settings of the optimisation.
+
+    Example:
+        >>> cfg = FitConfig(epochs=100, warmup_epochs=20, lr=1e-4, min_lr=0)
+        >>> [f"{learning_rate(epoch, cfg):.1e}" for epoch in (0, 10, 20, 60, 100)]
+        ['0.0e+00', '5.0e-05', '1.0e-04', '5.0e-05', '0.0e+00']
+    """
     if epoch < cfg.warmup_epochs:
         return cfg.lr * epoch / cfg.warmup_epochs
     progress = (epoch - cfg.warmup_epochs) / max(1, cfg.epochs - cfg.warmup_epochs)
@@ -24,7 +34,7 @@ STATE = ("exp_avg", "exp_avg_sq", "step")  # both moments, and how many steps th
 
 @dataclass(frozen=True)
 class _Call:
-    """Seeds of the same settings, which one call moves; the lists have a tensor a parameter and seed."""
+    """Hold seeds of the same settings, which one call moves. The lists have a tensor for each parameter and seed."""
 
     places: list[int]
     weight_decay: float
@@ -35,14 +45,14 @@ class _Call:
 
 
 class SeedwiseAdamW:
-    """AdamW over each seed's slice of each parameter, as a tensor of its own that shares the parameter's memory.
+    """Move each seed's slice of each parameter, as a tensor of its own that shares the parameter's memory.
 
-    The kernel rounds the last numbers of a tensor, those behind a whole vector register, in another way than the
-    rest, and which numbers are the last must not depend on how many seeds are trained side by side.
+    The kernel rounds the last numbers of a tensor, which do not fill a vector register, differently from the rest.
+    Which numbers are the last must not depend on how many seeds are trained side by side.
     """
 
     def __init__(self, net: nn.Module, settings: Sequence[FitConfig]) -> None:
-        """Take the settings of each seed, of which the learning rate and the weight decay matter here."""
+        """Take the settings of each seed. Only the learning rate and the weight decay matter here."""
         self._parameters = dict(net.named_parameters())
         self._state = {
             name: {key: value.new_zeros(value.shape if key != "step" else len(settings)) for key in STATE}
@@ -54,7 +64,7 @@ class SeedwiseAdamW:
         self._calls = [_Call(own, cfg.weight_decay, *self._slices(own)) for cfg, own in places.items()]
 
     def _slices(self, places: Sequence[int]) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
-        """Parameters, both moments and steps of some seeds, one tensor a parameter and seed."""
+        """Return parameters, both moments and steps of some seeds, one tensor for each parameter and seed."""
 
         def of(tensors: Iterable[Tensor]) -> list[Tensor]:
             return [tensor[place] for tensor in tensors for place in places]
@@ -63,7 +73,11 @@ class SeedwiseAdamW:
         return of(value.detach() for value in self._parameters.values()), means, squares, steps
 
     def step(self, rates: Sequence[float]) -> None:
-        """One update from the gradients of the whole parameters, which are gone then; ``rates`` are of each seed."""
+        """Update all seeds from the gradients of the whole parameters, and drop the gradients.
+
+        Args:
+            rates: Learning rate of each seed.
+        """
         gradients = [gradient for value in self._parameters.values() if (gradient := value.grad) is not None]
         assert len(gradients) == len(self._parameters)
         for call in self._calls:
@@ -87,10 +101,10 @@ class SeedwiseAdamW:
             value.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """Moments and steps of each parameter, each ``[seeds, ...]``; they change with the next step."""
+        """Return moments and steps of each parameter, each ``[seeds, ...]``. They change with the next step."""
         return {f"{key}.{name}": value for name, state in self._state.items() for key, value in state.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what :meth:`state` gave."""
+        """Take up what :meth:`state` returned."""
         for name, value in self.state().items():
             value.copy_(state[name])

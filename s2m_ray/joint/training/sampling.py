@@ -1,4 +1,4 @@
-"""Anchors, positives and negatives, drawn by named streams and without Python loops over items."""
+"""Draw anchors, positives and negatives from named streams, without Python loops over items."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,9 +13,15 @@ from s2m_ray.seeds import rng
 
 
 class PairSampler:
-    """Draws (speech, music) pairs: speech tag uniform, an item of it, the mapped music tag, an item of that.
+    """Draw pairs of speech and music: a speech emotion, an item of it, and an item of the music emotion it maps to.
 
-    So every speech emotion is drawn equally often, however unequal the classes are.
+    Every speech emotion is drawn equally often, however unequal the classes are.
+
+    Example:
+        >>> sampler = PairSampler(["sad", "sad", "angry"], ["scary", "sad"], {"sad": "sad", "angry": "scary"})
+        >>> speech, music = sampler.draw(0, "train", 0, (1000,))
+        >>> music[speech == 2].tolist() == [0] * int((speech == 2).sum()), 450 < (speech == 2).sum() < 550
+        (True, np.True_)
 
     Source: Doh et al., ICASSP 2023 (official code).
     """
@@ -24,7 +30,7 @@ class PairSampler:
         """Take the emotion of each speech and each music item, and the map from speech to music emotions.
 
         Raises:
-            StoreError: a mapped music emotion has no item.
+            StoreError: A mapped music emotion has no item.
         """
         tags = sorted(set(speech))
         empty = [tag for tag in tags if label_map[tag] not in set(music)]
@@ -35,14 +41,14 @@ class PairSampler:
         self._music = _Groups([np.flatnonzero(music_of == label_map[tag]) for tag in tags])
 
     def draw(self, seed: int, use: str, epoch: int, shape: tuple[int, ...]) -> tuple[ndarray, ndarray]:
-        """Indices of speech and of music items, each of ``shape``; a stream of its own for (seed, use, epoch)."""
+        """Draw indices of speech and of music items, each of ``shape``, from the stream of (seed, use, epoch)."""
         stream = rng(seed, "pairs", use, epoch)
         tag = stream.integers(len(self._speech), size=shape)
         return self._speech.pick(tag, stream.random(shape)), self._music.pick(tag, stream.random(shape))
 
 
 class _Groups:
-    """Ragged lists of item indices, padded to a matrix so that picking is one look-up."""
+    """Hold ragged lists of item indices, padded to a matrix so that picking is one look-up."""
 
     def __init__(self, members: list[ndarray]) -> None:
         self._sizes = np.array([len(m) for m in members])
@@ -54,7 +60,7 @@ class _Groups:
         return len(self._sizes)
 
     def pick(self, group: ndarray, uniform: ndarray) -> ndarray:
-        """The member of each group that a number in [0, 1) points to."""
+        """Return the member of each group that a number in [0, 1) points to."""
         return self._matrix[group, (uniform * self._sizes[group]).astype(np.int64)]
 
 
@@ -63,15 +69,17 @@ def draw_negatives(
     barred: Bool[Tensor, "seeds batch batch"],
     uniform: Float[Tensor, "seeds batch"],
 ) -> tuple[Int[Tensor, "seeds batch"], Bool[Tensor, "seeds batch"]]:
-    """Distance-weighted negatives: column ``j`` for row ``i`` with weight ``(cos_ij + 1) / 2``, harder is likelier.
+    """Draw a negative for each row: column ``j`` for row ``i`` with the weight ``(cos_ij + 1) / 2``.
+
+    Harder negatives are likelier.
 
     Args:
         similarity: Cosine of anchor ``i`` and candidate ``j``, the positive of row ``j``.
-        barred: Whether ``j`` may be no negative of ``i``: its weight is 0.
-        uniform: One number in [0, 1) a row.
+        barred: Whether ``j`` must not be a negative of ``i``, which gives it the weight 0.
+        uniform: One number in [0, 1) for each row.
 
     Returns:
-        The column drawn for each row, and whether the row has any negative (else its column is the last).
+        The column that was drawn for each row, and whether the row has any negative. If not, the column is the last.
 
     Source: Doh et al., ICASSP 2023 (official code).
     """
@@ -86,11 +94,13 @@ def draw_negatives(
 def draw_members(
     tags: Int[Tensor, "seeds batch"], uniform: Float[Tensor, "seeds batch"], count: int
 ) -> tuple[Int[Tensor, "seeds 1 count"], Bool[Tensor, "seeds count"]]:
-    """One random row of each tag 0..count-1, the same for all anchors, and whether the tag occurs.
+    """Draw a row of each tag 0..count-1, the same for all anchors, and tell whether the tag occurs.
 
     Args:
         tags: Music emotion of each row.
-        uniform: One number a row; the row of a tag with the largest is taken, which is uniform over its rows.
+        uniform: One number for each row. The row of a tag with the largest number is taken, so that all rows are
+            equally likely.
+        count: Number of tags.
     """
     member = _members(tags, count)
     return (member * (uniform + 1)[:, None, :]).argmax(dim=-1)[:, None, :], member.any(dim=-1)
@@ -99,14 +109,16 @@ def draw_members(
 def first_matches(
     target: Float[Tensor, "seeds anchors batch"], tags: Int[Tensor, "seeds batch"], count: int
 ) -> tuple[Int[Tensor, "seeds anchors count"], Bool[Tensor, "seeds count"]]:
-    """For each anchor and tag 0..count-1 the first row with the tag's similarity, and whether the tag counts.
+    """Return for each anchor and tag the first row with the tag's similarity, and whether the tag counts.
 
-    The reduction of the official code (Q3), which takes columns for equal if their values are: each tag stands for
-    its column of ``target``; a tag whose column is that of a tag before it does not count; and in each row the first
-    column of the very same value is taken, be it of another tag.
+    The official code takes columns for equal if their values are equal (quirk Q3 in docs/original.md). Each tag
+    stands for its column of ``target``. A tag does not count if an earlier tag has the same column. In each row the first
+    column of the very same value is taken, even if it belongs to another tag.
 
     Args:
-        target: Equal in all columns of a tag.
+        target: Similarities, equal in all columns of a tag.
+        tags: Music emotion of each row.
+        count: Number of tags.
     """
     member = _members(tags, count)
     first = member.int().argmax(dim=-1)

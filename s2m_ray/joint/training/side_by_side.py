@@ -1,4 +1,4 @@
-"""Seeds that are trained side by side: model, optimiser and early stopping; those that stopped are taken out."""
+"""Keep model, optimiser and early stopping of seeds side by side, and take out the seeds that have stopped."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +14,10 @@ from s2m_ray.joint.training.snapshot import Snapshot
 
 
 class EarlyStop:
-    """Keeps each seed's best state; a seed stops after ``patience`` epochs without a better valid loss.
+    """Keep each seed's best state, and stop a seed after ``patience`` epochs without a better valid loss.
 
-    The epochs count one after the other and only behind the warm-up, during which the loss may well stand still;
-    with ``cumulative`` they count in total and from the first epoch.
+    The epochs count one after the other and only after the warm-up, during which the loss may well stand still. With
+    ``cumulative`` they count in total and from the first epoch (quirk Q7 in docs/original.md).
     """
 
     def __init__(
@@ -32,12 +32,12 @@ class EarlyStop:
 
     @property
     def best_epoch(self) -> list[int]:
-        """Of each seed."""
+        """Return the best epoch of each seed."""
         return self._best_epoch.tolist()
 
     @property
     def running(self) -> list[bool]:
-        """Whether each seed goes on."""
+        """Return whether each seed goes on."""
         return self._running.tolist()
 
     def after(self, epoch: int, valid_loss: Float[Tensor, " seeds"]) -> bool:
@@ -57,11 +57,11 @@ class EarlyStop:
         return not self._running.any()
 
     def end(self, which: Bool[Tensor, " seeds"]) -> None:
-        """Stop some seeds, whatever their loss."""
+        """Stop some seeds, whatever their loss is."""
         self._running &= ~which
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that it knows, each tensor ``[seeds, ...]``."""
+        """Return the whole state, each tensor ``[seeds, ...]``."""
         counts = {
             "best": self._best,
             "waited": self._waited,
@@ -71,7 +71,7 @@ class EarlyStop:
         return counts | {f"state.{name}": value for name, value in self._state.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what :meth:`state` gave."""
+        """Take up what :meth:`state` returned."""
         self._best, self._waited = state["best"].clone(), state["waited"].clone()
         self._best_epoch, self._running = state["best_epoch"].clone(), state["running"].clone()
         for name, value in self._state.items():
@@ -79,10 +79,10 @@ class EarlyStop:
 
 
 class Group:
-    """What training moves. A place is the number of a seed among all; ``running`` are the places that go on.
+    """Hold what training moves.
 
-    No operation mixes the seeds, so taking some out leaves the numbers of the others as they are, and saves their
-    time.
+    A place is the number of a seed among all seeds, and ``running`` are the places that go on. No operation mixes the
+    seeds, so taking some out saves time and leaves the numbers of the others as they are.
     """
 
     def __init__(self, net: JointModel, settings: Sequence[FitConfig], *, cumulative: bool) -> None:
@@ -90,20 +90,22 @@ class Group:
         self._whole, self._settings, self._cumulative = net, tuple(settings), cumulative
         self.net = net
         self.running = list(range(len(settings)))
-        self._record: dict[str, Tensor] = {}  # of all seeds, the stopped ones as they were when they were taken out
+        self._record: dict[
+            str, Tensor
+        ] = {}  # state of all seeds; stopped seeds stay as they were when they were taken out
         self._build()
 
     @property
     def best_epoch(self) -> list[int]:
-        """Of all seeds."""
+        """Return the best epoch of each seed, stopped seeds included."""
         return self._all_of("stop", self.stop.state)["stop.best_epoch"].tolist()
 
     def stopped(self) -> list[int]:
-        """Places that do not go on and are still here."""
+        """Return the places that do not go on and have not been taken out yet."""
         return [place for place, runs in zip(self.running, self.stop.running, strict=True) if not runs]
 
     def take_out(self) -> None:
-        """Go on with those that run, of which there must be some."""
+        """Take out the seeds that have stopped. At least one seed must go on."""
         if not self.stopped():
             return
         self._record = self.state()
@@ -113,7 +115,7 @@ class Group:
         self._load({name: value[self.running] for name, value in self._record.items()})
 
     def state(self) -> dict[str, Tensor]:
-        """All that training knows of all seeds, each tensor ``[seeds, ...]``; it changes with the next step."""
+        """Return the state of all seeds, each tensor ``[seeds, ...]``. It changes with the next step."""
         return (
             self._all_of("net", self.net.seedwise_state)
             | self._all_of("optimiser", self.optimiser.state)
@@ -121,13 +123,13 @@ class Group:
         )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Stand where the snapshot was taken."""
+        """Go back to where the snapshot was taken."""
         self._load(snapshot.tensors)
         if any(self.stop.running):
             self.take_out()
 
     def best(self, places: Sequence[int]) -> JointModel:
-        """The model of some seeds, each at its best valid loss."""
+        """Return the model of some seeds, each at its best valid loss."""
         chosen = list(places)
         state = self._all_of("stop", self.stop.state)
         best = {n.removeprefix("stop.state."): v[chosen] for n, v in state.items() if n.startswith("stop.state.")}
@@ -136,7 +138,7 @@ class Group:
         return model
 
     def _all_of(self, part: str, state: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """A part of the state: what is here, put into the record of what was taken out."""
+        """Return a part of the state: what is here, put into the record of what was taken out."""
         here = {f"{part}.{name}": value for name, value in state().items()}
         if not self._record:
             return here

@@ -1,7 +1,7 @@
-"""Where training stands at the end of an epoch, as a file: a killed training goes on from there, bit for bit.
+"""Write where a training stands after an epoch, so that a killed training goes on from there, bit for bit.
 
-A file holds the seeds that one worker trains side by side and is either whole or not there, so that they stand at
-one epoch; each seed can be read on its own, for workers that share the seeds out in another way.
+A file holds the seeds that one worker trains side by side, all after one epoch, and is either whole or not there.
+Each seed can be read on its own, for workers that share the seeds out in another way.
 """
 
 import json
@@ -25,7 +25,7 @@ PATTERN = "snapshot-*.safetensors"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """State of seeds that are trained side by side, after an epoch."""
+    """Hold the state of seeds that are trained side by side, after an epoch."""
 
     seeds: tuple[int, ...]
     epoch: int  # the last one that is done
@@ -34,18 +34,18 @@ class Snapshot:
 
 
 class Keeper:
-    """Writes snapshots of one group of seeds, each in place of the one before, at most every ``every_s`` seconds."""
+    """Write snapshots of one group of seeds, each in place of the last, at most every ``every_s`` seconds."""
 
     def __init__(self, folder: Path, *, every_s: float) -> None:
         self._folder, self._every_s = folder, every_s
         self._last = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether the last snapshot, or the start, is long enough ago."""
+        """Return whether the last snapshot, or the start, is long enough ago."""
         return time.monotonic() - self._last >= self._every_s
 
     def write(self, snapshot: Snapshot) -> None:
-        """Write it, whole or not at all."""
+        """Write a snapshot, whole or not at all."""
         told = {"seeds": list(snapshot.seeds), "epoch": snapshot.epoch, "history": snapshot.history}
         tensors = {name: value.contiguous().cpu() for name, value in snapshot.tensors.items()}
         with replacing(self._folder / PATTERN.replace("*", digest(snapshot.seeds))) as temporary:
@@ -54,27 +54,32 @@ class Keeper:
 
 
 def epochs_done(folder: Path) -> dict[int, int]:
-    """Seed -> the last epoch of its newest snapshot.
+    """Return the last epoch of the newest snapshot of each seed.
 
     Raises:
-        CheckpointError: a snapshot cannot be read.
+        CheckpointError: A snapshot cannot be read.
     """
     return {seed: epoch for seed, (epoch, _) in _newest(folder).items()}
 
 
 def read_snapshots(folder: Path, seeds: Sequence[int]) -> tuple[list[Snapshot], tuple[int, ...]]:
-    """The newest snapshots of ``seeds``, one for those that stand at the same epoch, and the seeds without any.
+    """Read the newest snapshots of some seeds.
+
+    Returns:
+        A snapshot for each group of seeds that stand at the same epoch, and the seeds without any snapshot.
 
     Raises:
-        CheckpointError: a snapshot cannot be read.
+        CheckpointError: A snapshot cannot be read.
     """
     newest = _newest(folder)
     groups: dict[int, list[int]] = {}
     for seed in seeds:
         if seed in newest:
             groups.setdefault(newest[seed][0], []).append(seed)
-    found = [_join(epoch, [_one(newest[seed][1], seed) for seed in group]) for epoch, group in sorted(groups.items())]
-    return found, tuple(seed for seed in seeds if seed not in newest)
+    joined = [
+        _join(epoch, [_one(newest[seed][1], seed) for seed in group]) for epoch, group in sorted(groups.items())
+    ]
+    return joined, tuple(seed for seed in seeds if seed not in newest)
 
 
 def _newest(folder: Path) -> dict[int, tuple[int, Path]]:

@@ -1,4 +1,4 @@
-"""The items of a split as tensors, and everything that training looks up about them."""
+"""Hold the items of a split as tensors, with everything that training looks up about them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -19,7 +19,7 @@ from s2m_ray.stores.store import Store
 
 @dataclass(frozen=True)
 class Pairs:
-    """Speech and music items of one split, with their sampler."""
+    """Hold the speech and music items of one split, and their sampler."""
 
     speech: Float[Tensor, "speech speech_inputs"]
     music: Float[Tensor, "music music_inputs"]
@@ -36,7 +36,7 @@ class Pairs:
     sampler: PairSampler
 
     def to(self, device: str) -> "Pairs":
-        """The same on a device."""
+        """Return the same tensors on a device."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         moved: dict[str, Any] = {n: v.to(device) for n, v in values.items() if isinstance(v, Tensor)}
         return replace(self, **moved)
@@ -44,7 +44,7 @@ class Pairs:
     def target(
         self, speech: Int[Tensor, "seeds batch"], music: Int[Tensor, "seeds batch"]
     ) -> Float[Tensor, "seeds batch batch"]:
-        """Valence-arousal similarity of each speech with each music item of a batch."""
+        """Return the valence-arousal similarity of each speech item with each music item of a batch."""
         # by whole rows, then columns: cheaper than one look-up by pairs
         rows = functional.embedding(self.speech_point[speech], self.similarity)
         columns = self.music_point[music][:, None, :].expand(-1, speech.shape[1], -1)
@@ -60,15 +60,19 @@ def pairs(
     words: Sequence[str] = (),
     label_coordinates: bool = False,
 ) -> Pairs:
-    """Tensors of two labelled stores.
+    """Make the tensors of two labelled stores.
 
     Args:
-        words: Names of the word vectors; none if the framework has no words.
-        label_coordinates: Valence and arousal of the labels, even where an item has its own.
+        speech: Labelled speech.
+        music: Labelled music.
+        label_map: Speech emotion -> music emotion.
+        music_tags: Music emotions, in their order.
+        words: Names of the word vectors, none if the framework has no words.
+        label_coordinates: Whether to use valence and arousal of the labels even where an item has its own.
 
     Raises:
-        StoreError: a speech emotion maps to a music emotion without items.
-        ManifestError: an emotion has no coordinates.
+        StoreError: A speech emotion maps to a music emotion without items.
+        ManifestError: An emotion has no coordinates.
     """
     speech_emotion, music_emotion = speech.column("emotion"), music.column("emotion")
     speech_points, speech_point = _points(speech, label_coordinates)
@@ -76,10 +80,10 @@ def pairs(
     return Pairs(
         torch.from_numpy(speech.vectors),
         torch.from_numpy(music.vectors),
-        _places(speech_emotion, sorted(label_map)),
-        _places(music_emotion, music_tags),
-        _places(speech_emotion if words else (), words),
-        _places(music_emotion if words else (), words),
+        _rows_of(speech_emotion, sorted(label_map)),
+        _rows_of(music_emotion, music_tags),
+        _rows_of(speech_emotion if words else (), words),
+        _rows_of(music_emotion if words else (), words),
         speech_point,
         music_point,
         torch.from_numpy(similarity(speech_points, music_points).astype(np.float32)),
@@ -89,12 +93,12 @@ def pairs(
 
 
 def _points(store: Store, label_coordinates: bool) -> tuple[Float[ndarray, "points 2"], Int[Tensor, " items"]]:
-    """The distinct valence-arousal points, and that of each item."""
-    found = item_coordinates(store.items, own=not label_coordinates)
-    points, place = np.unique(found, axis=0, return_inverse=True)
+    """Return the distinct valence-arousal points, and the row of each item's point."""
+    coordinates = item_coordinates(store.items, own=not label_coordinates)
+    points, place = np.unique(coordinates, axis=0, return_inverse=True)
     return points, torch.from_numpy(place.reshape(-1))
 
 
-def _places(emotions: Sequence[str], names: Sequence[str]) -> Int[Tensor, " items"]:
+def _rows_of(emotions: Sequence[str], names: Sequence[str]) -> Int[Tensor, " items"]:
     place = {name: row for row, name in enumerate(names)}
     return torch.tensor([place[emotion] for emotion in emotions], dtype=torch.long)
