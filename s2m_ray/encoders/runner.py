@@ -119,8 +119,8 @@ class Runner:
         cosine = functional.cosine_similarity(self.forward(row), exact).item()
         if exact.isfinite().all() and not cosine >= LEAST_COSINE:  # a vector of NaN is rejected with its item
             raise ConfigError(
-                f"dtype=bfloat16: the first vector has a cosine of {cosine:.3f} with the float32 one, expected at least "
-                f"{LEAST_COSINE}; a kernel of this device computes this network wrongly: use dtype=float32"
+                f"dtype=bfloat16: the first vector has a cosine of {cosine:.3f} with the float32 one, expected "
+                f"at least {LEAST_COSINE}; a kernel of this device computes this network wrongly: use dtype=float32"
             )
 
 
@@ -133,7 +133,10 @@ def computes_bfloat16() -> bool:
 
 
 def weights_sha256(network: nn.Module) -> str:
-    """Return the SHA-256 over names, types, shapes and bytes of all parameters and persistent buffers, by name."""
+    """Return the SHA-256 over all parameters and persistent buffers, in order of their names.
+
+    It covers names, types, shapes and bytes.
+    """
     found = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         found.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())

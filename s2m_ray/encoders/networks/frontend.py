@@ -1,4 +1,4 @@
-"""What the music networks share: mel spectrograms, lengths that they take, residual convolutions."""
+"""Parts that the music networks share: mel spectrograms, limits of length, and residual convolutions."""
 
 import warnings
 from typing import Any
@@ -13,30 +13,40 @@ from s2m_ray.errors import DecodeError
 
 
 def mel_spectrogram(**settings: Any) -> nn.Module:
-    """torchaudio's transform, ``[batch, samples] -> [batch, mels, 1 + samples // hop]``, frames centred.
+    """Return the mel transform of torchaudio, ``[batch, samples] -> [batch, mels, 1 + samples // hop]``.
 
-    Its buffers are called ``spectrogram.window`` and ``mel_scale.fb``, as in the checkpoints of the networks
-    that were built on it. Unless ``settings`` say otherwise: Hann window, power 2, HTK scale from 0 Hz to
-    Nyquist, triangles of height one.
+    Frames are centred. The buffers are called ``spectrogram.window`` and ``mel_scale.fb``, as in the checkpoints of
+    the networks that were built on it. By default it uses a Hann window, power 2, and the HTK scale from 0 Hz to
+    Nyquist with triangles of height one.
+
+    Example:
+        >>> mel = mel_spectrogram(sample_rate=16000, n_fft=512, hop_length=256, n_mels=64)
+        >>> tuple(mel(torch.zeros(1, 2560)).shape)
+        (1, 64, 11)
     """
     with warnings.catch_warnings():
-        # The lowest bands are narrower than a bin, so some are always zero; the original networks live with it.
+        # The lowest bands are narrower than a bin, so some are always zero, as in the original networks.
         warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
         return MelSpectrogram(**settings)
 
 
 def decibel(power: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """``10 log10(max(power, 1e-10))``, with no limit on the range below the maximum."""
+    """Return ``10 log10(max(power, 1e-10))``. The range below the maximum has no limit.
+
+    Example:
+        >>> decibel(torch.tensor([1.0, 100.0])).tolist()
+        [0.0, 20.0]
+    """
     return 10 * power.clamp(min=1e-10).log10()
 
 
 def require_length(
     samples: int, *, sample_rate: int, min_samples: int, max_samples: int | None = None, network: str
 ) -> None:
-    """Refuse what a network cannot take.
+    """Refuse a waveform whose length a network cannot take.
 
     Raises:
-        DecodeError: ``too_short`` or ``too_long``.
+        DecodeError: The waveform is ``too_short`` or ``too_long``.
     """
     found = f"{samples} samples ({samples / sample_rate:.3f} s at {sample_rate} Hz)"
     if samples < min_samples:
@@ -48,11 +58,12 @@ def require_length(
 
 
 class ResidualBlock(nn.Module):
-    """conv 3x3 - BN - ReLU - conv 3x3 - BN, plus the input (through conv 3x3 - BN if the channels differ) - ReLU -
-    max pool.
+    """Two 3x3 convolutions with a residual connection and a max pooling.
 
-    ``[batch, inputs, mels, frames] -> [batch, outputs, mels // pool[0], frames // pool[1]]``. Names of the
-    parameters as in minzwon's repositories, which both tagging networks come from.
+    The layers are conv 3x3, BN, ReLU, conv 3x3, BN; then the input is added (through conv 3x3 and BN if the channels
+    differ), and a ReLU and the max pooling follow. The block maps ``[batch, inputs, mels, frames]`` to ``[batch,
+    outputs, mels // pool[0], frames // pool[1]]``. The parameters have the names of minzwon's repositories, where
+    both tagging networks come from.
     """
 
     def __init__(self, inputs: int, outputs: int, pool: tuple[int, int]) -> None:
@@ -70,7 +81,7 @@ class ResidualBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch inputs mels frames"]
     ) -> Float[Tensor, "batch outputs fewer_mels fewer_frames"]:
-        """See the class."""
+        """Apply the block."""
         y = self.bn_2(self.conv_2(torch.relu(self.bn_1(self.conv_1(x)))))
         y = y + (self.bn_3(self.conv_3(x)) if self.widens else x)
         return functional.max_pool2d(torch.relu(y), self.pool)

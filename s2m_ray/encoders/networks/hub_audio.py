@@ -1,7 +1,7 @@
-"""Audio models of the Hugging Face hub: the model's own preprocessing, a hidden state of it, pooled over time.
+"""Audio models of the Hugging Face hub: the model's own preprocessing, one of its hidden states, pooling over time.
 
-Each is a torch module, waveforms in and vectors out, whose forward pass stays differentiable with respect to the
-weights: stage 1 fine-tunes it. The waveforms of a call have one length, so nothing is padded to the longest.
+Each model is a torch module from waveforms to vectors. Its forward pass stays differentiable with respect to the
+weights, because stage 1 fine-tunes it. The waveforms of a call have one length, so nothing is padded to the longest.
 
 | model | input | frames that count |
 |---|---|---|
@@ -10,8 +10,8 @@ weights: stage 1 fine-tunes it. The waveforms of a call have one length, so noth
 | AST | log-mel, padded to its window (1024 frames = 10.24 s) | patches that begin within the waveform |
 | CLAP | log-mel, repeated to its window (10 s) | all |
 
-A waveform longer than the window is refused, since Whisper and AST would drop the rest and CLAP would take a random
-part: ``audio.segment_s`` has to be within it.
+A waveform longer than the window is refused. Whisper and AST would drop the rest, and CLAP would take a random part.
+So ``audio.segment_s`` has to fit into the window.
 """
 
 from pathlib import Path
@@ -33,13 +33,13 @@ class HubAudio(nn.Module):
     """A model of the hub with its preprocessing before it and pooling behind it.
 
     Args:
-        model: The network, with ``hidden_states`` on request.
+        model: The network, which returns ``hidden_states`` on request.
         extractor: Its feature extractor.
-        layer: Index into the hidden states, 0 being the input of the first layer; None: the model's last output.
-        pooling: ``mean``, ``max`` or ``first``, over the frames that count.
+        layer: Index into the hidden states; 0 is the input of the first layer, and None takes the model's last
+            output. pooling: ``mean``, ``max`` or ``first`` over the frames that count.
 
     Raises:
-        ConfigError: there is no such layer or pooling.
+        ConfigError: The model has no such layer or pooling.
     """
 
     poolings: tuple[str, ...] = ("mean", "max", "first")
@@ -59,14 +59,14 @@ class HubAudio(nn.Module):
             raise ConfigError(f"layer={layer}: expected 0 to {layers}, the hidden states of this model")
 
     def forward(self, waves: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
-        """Vectors of waveforms of one length, amplitudes in [-1, 1]."""
+        """Return the vectors of waveforms that have one length and amplitudes in [-1, 1]."""
         output = self.model(**self.inputs(waves), output_hidden_states=self.layer is not None)
         hidden = output.last_hidden_state if self.layer is None else output.hidden_states[self.layer]
         return self.pool(hidden, waves.shape[1])
 
     def inputs(self, waves: Float[Tensor, "batch samples"]) -> dict[str, Tensor]:
-        """What the network takes: by its feature extractor, waveform by waveform, on the CPU."""
-        with torch.autocast("cpu", enabled=False):  # a spectrogram keeps its precision whatever the network runs in
+        """Return the inputs of the network, which the feature extractor makes on the CPU, waveform by waveform."""
+        with torch.autocast("cpu", enabled=False):  # a spectrogram keeps float32
             extracted = [
                 self.extractor(wave, sampling_rate=self.sample_rate, return_tensors="pt")
                 for wave in waves.detach().float().cpu().numpy()
@@ -75,36 +75,36 @@ class HubAudio(nn.Module):
         return {name: torch.cat([features[name] for features in extracted]).to(waves.device, torch.float32)}
 
     def pool(self, hidden: Tensor, samples: int) -> Float[Tensor, "batch dim"]:
-        """``[batch, frames, dim]`` to vectors."""
+        """Pool hidden states ``[batch, frames, dim]`` into vectors."""
         frames = self.real(hidden, samples)
         if self.pooling == "first":
             return hidden[:, 0]
         return frames.mean(dim=1) if self.pooling == "mean" else frames.amax(dim=1)
 
     def real(self, hidden: Tensor, samples: int) -> Tensor:
-        """The frames that come from the waveform and not from padding."""
+        """Return the frames that come from the waveform and not from padding."""
         return hidden
 
 
 class RawAudio(HubAudio):
-    """wav2vec2 and its relatives: convolutions on the waveform.
+    """wav2vec2 and its relatives, which convolve the waveform.
 
-    Source of the normalisation: the hub's Wav2Vec2FeatureExtractor; here it is in torch, so that waveforms stay on
-    the GPU. Models whose extractor says ``return_attention_mask`` get one, of ones; the others were trained
-    without and get none.
+    The normalisation is the one of the hub's Wav2Vec2FeatureExtractor, written in torch so that waveforms stay on the
+    GPU. A model whose extractor has ``return_attention_mask`` gets a mask of ones. The others were trained without a
+    mask and get none.
     """
 
     def __init__(self, model: nn.Module, extractor: Any, *, layer: int | None = None, pooling: str = "mean") -> None:
         super().__init__(model, extractor, layer=layer, pooling=pooling)
         config: Any = model.config
-        self.min_samples = 1  # what the convolutions make one frame of
+        self.min_samples = 1  # the fewest samples that the convolutions turn into a frame
         for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
             self.min_samples = (self.min_samples - 1) * stride + kernel
 
     def inputs(self, waves: Float[Tensor, "batch samples"]) -> dict[str, Tensor]:
-        """Waveforms, each with zero mean and unit variance if the checkpoint says so."""
+        """Return the waveforms, each with zero mean and unit variance if the checkpoint says so."""
         if self.extractor.do_normalize:
-            # one by one: a reduction over a batch may add in another order
+            # one by one, because a reduction over a batch may add in another order
             waves = torch.stack([(w - w.mean()) / (w.var(correction=0) + 1e-7).sqrt() for w in waves])
         if self.extractor.return_attention_mask:
             return {"input_values": waves, "attention_mask": torch.ones_like(waves, dtype=torch.long)}
@@ -112,7 +112,7 @@ class RawAudio(HubAudio):
 
 
 class WhisperAudio(HubAudio):
-    """Whisper's encoder."""
+    """The encoder of Whisper."""
 
     def __init__(self, model: nn.Module, extractor: Any, *, layer: int | None = None, pooling: str = "mean") -> None:
         whole: Any = model
@@ -120,12 +120,12 @@ class WhisperAudio(HubAudio):
         self.max_samples = extractor.n_samples
 
     def real(self, hidden: Tensor, samples: int) -> Tensor:
-        """The encoder halves the number of mel frames."""
+        """Return the frames within the waveform. The encoder halves the number of mel frames."""
         return hidden[:, : -(-samples // (2 * self.extractor.hop_length))]
 
 
 class AstAudio(HubAudio):
-    """Audio Spectrogram Transformer: ``first`` is its class token, the others go over the patches."""
+    """The Audio Spectrogram Transformer. ``first`` is its class token; other poolings go over the patches."""
 
     min_samples = 400  # one analysis window of 25 ms
 
@@ -134,7 +134,10 @@ class AstAudio(HubAudio):
         self.max_samples = (extractor.max_length - 1) * 160 + self.min_samples  # Kaldi's frames: 25 ms every 10 ms
 
     def real(self, hidden: Tensor, samples: int) -> Tensor:
-        """Patches lie frequency by frequency, behind the class and the distillation token."""
+        """Return the patches within the waveform.
+
+        They lie frequency by frequency, behind the class and the distillation token.
+        """
         config: Any = self.model.config
         times = (config.max_length - config.patch_size) // config.time_stride + 1
         frames = 1 + (samples - self.min_samples) // 160
@@ -143,11 +146,11 @@ class AstAudio(HubAudio):
 
 
 class ClapAudio(HubAudio):
-    """CLAP's audio tower, before the projection to the space that it shares with text."""
+    """The audio tower of CLAP, before the projection into the space that it shares with text."""
 
-    poolings = ("mean", "max")  # its last output is a map, not a sequence
-    # The last stages have 64 rows for large matrices (measured: pairs are 1.1 times as fast on two cores, and the
-    # bits of 8 windows of 10 s were those of each alone); 1e-5 is what is promised.
+    poolings = ("mean", "max")  # its last output is a map and not a sequence
+    # The last stages have only 64 rows for large matrices. Measured: pairs are 1.1 times as fast on two cores, and 8
+    # windows of 10 s had the same bits as each alone. The promise is 1e-5.
     rows_on_cpu = 2
 
     def __init__(self, model: nn.Module, extractor: Any, *, layer: int | None = None, pooling: str = "mean") -> None:
@@ -158,15 +161,15 @@ class ClapAudio(HubAudio):
         self.max_samples = extractor.nb_max_samples
 
     def inputs(self, waves: Float[Tensor, "batch samples"]) -> dict[str, Tensor]:
-        """As the extractor makes them, but nothing is marked as longer than the window, since nothing is.
+        """Return the inputs of the extractor, with no waveform marked as longer than the window, because none is.
 
-        The extractor would mark one waveform of a batch at random, and its vector would depend on that.
+        The extractor would mark a random waveform of each batch, and its vector would depend on that.
         """
         longer = torch.zeros(len(waves), 1, dtype=torch.bool, device=waves.device)
         return super().inputs(waves) | {"is_longer": longer}
 
     def real(self, hidden: Tensor, samples: int) -> Tensor:
-        """``[batch, dim, frequency, time]`` as a sequence."""
+        """Return ``[batch, dim, frequency, time]`` as a sequence."""
         return hidden.flatten(2).transpose(1, 2)
 
 
@@ -182,19 +185,19 @@ MODELS: dict[str, type[HubAudio]] = {
 
 
 def load_hub_audio(folder: Path, *, layer: int | None = None, pooling: str = "mean") -> HubAudio:
-    """Network with the weights of a model's folder.
+    """Load a network with the weights of a model's folder.
 
     Raises:
-        ConfigError: it is no audio model that is known here, or has no such layer or pooling.
-        CheckpointError: the folder is not whole.
+        ConfigError: The model is no audio model that is known here, or it has no such layer or pooling.
+        CheckpointError: The folder is incomplete.
     """
     from transformers import AutoConfig, AutoFeatureExtractor
 
     kind = read_json(folder / CONFIG, CheckpointError).get("model_type")
     if kind not in MODELS:
         raise ConfigError(
-            f"{folder}: model_type '{kind}', expected one of {', '.join(MODELS)}; models of text are hf-text:..., "
-            "and models that bring their own code are not run"
+            f"{folder}: model_type '{kind}', expected one of {', '.join(MODELS)}; text models are hf-text:..., "
+            "and models that bring their own code are never run"
         )
     config = attempt(AutoConfig.from_pretrained, folder, CONFIG)
     extractor = attempt(AutoFeatureExtractor.from_pretrained, folder, PREPROCESSING)
@@ -202,9 +205,9 @@ def load_hub_audio(folder: Path, *, layer: int | None = None, pooling: str = "me
 
 
 def plain_json(path: Path) -> dict[str, Any]:
-    """A JSON file without the entries that change no vector.
+    """Read a JSON file without the entries that change no vector.
 
     Raises:
-        CheckpointError: not there, or not JSON.
+        CheckpointError: The file is not there, or it is not JSON.
     """
     return {key: value for key, value in read_json(path, CheckpointError).items() if key not in NO_EFFECT}

@@ -1,4 +1,4 @@
-"""Files of a model of the Hugging Face hub: a folder, the local cache, or a download, in this order."""
+"""Files of a model of the Hugging Face hub: from a folder, from the local cache, or by a download, in this order."""
 
 import threading
 from collections.abc import Callable
@@ -9,16 +9,16 @@ from s2m_ray.errors import CheckpointError, S2MError
 from s2m_ray.files.whole import read_json
 
 CONFIG = "config.json"
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # the first that there is
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # the first pattern that matches counts
 SMALL = ("*.json", "*.txt", "*.model")  # configuration, tokens
-ANSWER_S = 8.0  # the hub must answer within this; its own client retries for a minute and more
+ANSWER_S = 8.0  # time limit for the hub's answer; its own client retries for a minute and more
 AUDIO_MODELS = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "whisper", "audio-spectrogram-transformer", "clap")
 
 
 def find_model(name: str, revision: str | None = None) -> Path:
     """Return the folder with the configuration and the weights of a hub model.
 
-    The cache is asked first, so a model that is there needs no network; and the environment may forbid the network
+    The cache is asked first, so a cached model needs no network. The environment may forbid the network
     (``HF_HUB_OFFLINE=1``).
 
     Args:
@@ -26,7 +26,7 @@ def find_model(name: str, revision: str | None = None) -> Path:
         revision: A commit, branch or tag of the hub's repository; by default its newest one.
 
     Raises:
-        CheckpointError: it is not there and cannot be had.
+        CheckpointError: The model is not there and cannot be downloaded.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -37,10 +37,10 @@ def find_model(name: str, revision: str | None = None) -> Path:
 
 
 def require_whole(folder: Path) -> Path:
-    """The folder itself.
+    """Return the folder itself if it is complete.
 
     Raises:
-        CheckpointError: it has no configuration or no weights.
+        CheckpointError: The folder has no configuration or no weights.
     """
     if not _whole(folder):
         found = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
@@ -52,7 +52,7 @@ def require_whole(folder: Path) -> Path:
 
 
 def cached(name: str, revision: str | None = None) -> Path | None:
-    """Folder of a hub model in the local cache, if it is there and whole. Nothing is loaded."""
+    """Return the folder of a hub model in the local cache if it is there and complete. Nothing is loaded."""
     from huggingface_hub import constants, snapshot_download
 
     try:
@@ -63,10 +63,10 @@ def cached(name: str, revision: str | None = None) -> Path | None:
 
 
 def family_of(folder: Path) -> str:
-    """``hf`` or ``hf-text``, by the kind of model in a folder.
+    """Return ``hf`` or ``hf-text``, by the kind of model in a folder.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: The folder holds no model.
     """
     config = read_json(require_whole(folder) / CONFIG, CheckpointError)
     return "hf" if config.get("model_type") in AUDIO_MODELS else "hf-text"
@@ -101,7 +101,7 @@ def load_pretrained(folder: Path, config: Any) -> Any:
         raise CheckpointError(f"{folder}: cannot be loaded: {one_line(error)}; is a file damaged?") from None
     finally:
         logging.set_verbosity(verbosity)
-    # SpecAugment's vector plays in training only, the pooler comes after the hidden states
+    # SpecAugment's vector is used in training only, and the pooler comes after the hidden states
     spare = [key for key in report["missing_keys"] if "masked_spec_embed" in key or "pooler." in key]
     lost = sorted(set(report["missing_keys"]) - set(spare)) + sorted(map(str, report["mismatched_keys"]))
     if lost:
@@ -115,10 +115,10 @@ def load_pretrained(folder: Path, config: Any) -> Any:
 
 
 def attempt(load: Callable[..., Any], folder: Path, what: str) -> Any:
-    """What one of the hub's Auto classes makes of a folder, without network and without code of others.
+    """Call one of the hub's Auto classes on a folder, without network and without running code of others.
 
     Raises:
-        CheckpointError: it cannot.
+        CheckpointError: The class cannot load it.
     """
     try:
         return load(folder, trust_remote_code=False, local_files_only=True)
@@ -127,7 +127,7 @@ def attempt(load: Callable[..., Any], folder: Path, what: str) -> Any:
 
 
 def one_line(error: BaseException) -> str:
-    """First line of an exception, at most 200 characters."""
+    """Return the first line of an exception, cut to 200 characters."""
     return ((str(error).strip().splitlines() or [""])[0] or type(error).__name__)[:200]
 
 
@@ -142,7 +142,7 @@ def _download(name: str, revision: str | None) -> Path:
         return CheckpointError(
             f"hub model '{name}'{f' at {revision}' if revision else ''}: not in the cache {constants.HF_HUB_CACHE}, "
             f"and {why}; on a machine with access run `hf download {name} --local-dir FOLDER`, copy FOLDER here and "
-            "give the folder in place of the name"
+            "pass the folder instead of the name"
         )
 
     if is_offline_mode():
@@ -165,7 +165,7 @@ def _download(name: str, revision: str | None) -> Path:
 
 
 def _within(limit_s: float, ask: Callable[[], Any]) -> Any:
-    """The answer, or the exception, or a TimeoutError: looking up a name can take longer than any timeout set."""
+    """Return the answer, the exception, or a TimeoutError. Looking up a name can outlast any time-out that is set."""
     answers: list[Any] = []
 
     def work() -> None:

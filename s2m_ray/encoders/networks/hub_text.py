@@ -1,6 +1,6 @@
-"""Text models of the Hugging Face hub as encoders.
+"""Text models of the Hugging Face hub, with pooling behind them.
 
-The paper's text encoder is DistilBERT's first token of the last layer (fact sheet ``speech-to-music.md``, B3).
+The text encoder of the paper is the first token of DistilBERT's last layer (docs/original.md).
 """
 
 from pathlib import Path
@@ -19,10 +19,11 @@ POOLINGS = ("first", "mean")
 
 
 class HubText(nn.Module):
-    """A text model with pooling behind it; the forward pass stays differentiable.
+    """A text model with pooling behind it. Its forward pass stays differentiable.
 
     Args:
-        pooling: ``first`` token or ``mean`` over the tokens (those that mark begin and end among them).
+        model: The network.
+        pooling: The ``first`` token, or the ``mean`` over all tokens, with the ones that mark begin and end.
     """
 
     def __init__(self, model: nn.Module, *, pooling: str = "first") -> None:
@@ -33,21 +34,25 @@ class HubText(nn.Module):
         self.dim: int = config.hidden_size
 
     def forward(self, tokens: Int[Tensor, "batch tokens"]) -> Float[Tensor, "batch dim"]:
-        """Vectors of token sequences of one length: no padding, so the mask that some models ask for is of ones."""
+        """Return the vectors of token sequences that have one length.
+
+        Nothing is padded, so a model that asks for a mask gets ones.
+        """
         hidden = self.model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
         return hidden[:, 0] if self.pooling == "first" else hidden.mean(dim=1)
 
 
 def load_fine_tuned(model: nn.Module, path: Path) -> None:
-    """Put the weights of a stage-1 text checkpoint into a model of the same sizes, strictly.
+    """Put the weights of a stage-1 text checkpoint into a model of the same sizes. Every name and shape must fit.
 
-    Layout: under ``state_dict`` (or flat), the hub's classifier as ``bert.*``: for DistilBERT ``bert.distilbert.*``,
-    and ``bert.pre_classifier.*`` and ``bert.classifier.*`` (emotion, left out); all names may begin with ``module.``.
+    The file holds the hub's classifier under ``state_dict`` (or flat) as ``bert.*``. For DistilBERT this is
+    ``bert.distilbert.*``, beside ``bert.pre_classifier.*`` and ``bert.classifier.*``, the emotion head, which is left
+    out. All names may begin with ``module.``.
 
     Raises:
-        CheckpointError: not readable, or not such a checkpoint.
+        CheckpointError: The file is not readable, or it is another kind of checkpoint.
 
-    Source: Doh et al., ICASSP 2023 (official code), as in our fact sheet ``speech-to-music.md``, B3.
+    Source: Doh et al., ICASSP 2023, official code; see docs/original.md.
     """
     value = read_pickle(path)
     tensors = {
@@ -61,16 +66,23 @@ def load_fine_tuned(model: nn.Module, path: Path) -> None:
 
 
 def most_tokens(folder: Path, config: Any, tokenizer: Any) -> int:
-    """Most tokens of a text: the least of what tokenizer, network and sentence-transformers say."""
+    """Return the most tokens that a text may have.
+
+    It is the least limit of tokenizer, network and sentence-transformers.
+    """
     positions = getattr(config, "max_position_embeddings", None) or 512
     if "roberta" in config.model_type or config.model_type in ("camembert", "mpnet"):
-        positions -= config.pad_token_id + 1  # their positions begin behind the padding's
-    said = folder / "sentence_bert_config.json"
-    own = read_json(said, CheckpointError).get("max_seq_length") if said.is_file() else None
-    return min(positions, tokenizer.model_max_length, own or positions)
+        positions -= config.pad_token_id + 1  # their positions begin behind the one of the padding
+    path = folder / "sentence_bert_config.json"
+    declared = read_json(path, CheckpointError).get("max_seq_length") if path.is_file() else None
+    return min(positions, tokenizer.model_max_length, declared or positions)
 
 
 def default_pooling(folder: Path) -> str:
+    """Return the pooling that sentence-transformers declare in a model's folder.
+
+    Without a declaration it is ``first``.
+    """
     path = folder / "1_Pooling" / CONFIG
-    says = read_json(path, CheckpointError) if path.is_file() else {}
-    return "mean" if says.get("pooling_mode_mean_tokens") else "first"
+    declared = read_json(path, CheckpointError) if path.is_file() else {}
+    return "mean" if declared.get("pooling_mode_mean_tokens") else "first"

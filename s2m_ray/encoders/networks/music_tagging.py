@@ -1,11 +1,10 @@
-"""Music Tagging Transformer, the student: the music side of speech-to-music retrieval.
+"""Music Tagging Transformer, the student network: the music side of speech-to-music retrieval.
 
-Sources: Won, Choi & Serra, ISMIR 2021 (semi-supervised music tagging transformer), for the network; Doh et al.,
-ICASSP 2023, arXiv:2303.10539 (official code), for the way its features were cut out. Both as in our fact sheet
-``speech-to-music.md``, B1.
+Sources: Won, Choi & Serra, ISMIR 2021 (semi-supervised music tagging transformer) for the network; Doh et al., ICASSP
+2023, arXiv:2303.10539 (official code) for the way in which its features were cut out. See docs/original.md.
 
-Places that the sheet leaves open (?): the order query, key, value, heads outermost, in the joint projection; and
-the layout of ``compact_student.ckpt``, which was derived from code and not from the file.
+Two points were derived from code and not from the published file: the order query, key, value with the heads
+outermost in the joint projection, and the layout of ``compact_student.ckpt``.
 """
 
 from pathlib import Path
@@ -30,10 +29,10 @@ EMOTIONS = 8  # classes of the stage-1 head (AudioSet mood and noise)
 
 
 class FrontEnd(nn.Module):
-    """Mel spectrogram in dB -> one vector for every four mel frames.
+    """Map a mel spectrogram in dB to one vector for every four mel frames.
 
-    Three residual blocks halve the mel axis thrice and time twice; channels and mels of a frame are then laid
-    side by side (channel first) and projected.
+    Three residual blocks halve the mel axis three times and time twice. The channels and mels of a frame are then
+    laid side by side (channel first) and projected.
     """
 
     def __init__(self) -> None:
@@ -45,13 +44,13 @@ class FrontEnd(nn.Module):
         self.fc = nn.Linear(128 * 16, 64)
 
     def forward(self, mel_db: Float[Tensor, "batch 128 mel_frames"]) -> Float[Tensor, "batch frames 64"]:
-        """See the class; ``frames = mel_frames // 2 // 2``."""
+        """Return the vectors of ``frames = mel_frames // 2 // 2`` frames."""
         x = self.layer3(self.layer2(self.layer1(self.input_bn(mel_db[:, None]))))
         return self.fc(x.flatten(1, 2).transpose(1, 2))
 
 
 class Block(nn.Module):
-    """Pre-norm transformer layer: ``x + attention(norm(x))``, then ``x + mlp(norm(x))``; exact GELU."""
+    """A pre-norm transformer layer: ``x + attention(norm(x))``, then ``x + mlp(norm(x))``, with the exact GELU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +63,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(0.1)
 
     def forward(self, x: Float[Tensor, "batch tokens 64"]) -> Float[Tensor, "batch tokens 64"]:
-        """See the class."""
+        """Apply the layer."""
         query, key, value = (
             part.unflatten(-1, (HEADS, -1)).transpose(1, 2)
             for part in self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
@@ -77,28 +76,27 @@ class Block(nn.Module):
 
 
 class MusicTaggingTransformer(nn.Module):
-    """Waveform at 22 050 Hz -> 64 numbers.
+    """Map a waveform at 22 050 Hz to 64 numbers.
 
     Args:
-        pooling: Which output of the transformer is the vector.
+        pooling: The output of the transformer that becomes the vector.
 
-            - ``first``: that of the first frame, with neither CLS token nor positions. Odd, but the released
-              speech-to-music features are this (Q2 of the sheet).
-            - ``cls``: that of the CLS token in front of the frames, with positions: the network as designed. It
-              is taken before the norm of the tag head, where the released features are cut too.
-            - ``mean``: mean over the frames, with neither CLS token nor positions. So it takes any length, works
-              with checkpoints of speech-to-music, which have no positions, and has the trunk of ``first``: the
-              two differ in nothing but the frames that they look at.
-        seed: Of the first weights.
+            - ``first`` takes the first frame, with neither CLS token nor positions. It is an odd choice, but the
+              released speech-to-music features were made like this (quirk Q2 in docs/original.md).
+            - ``cls`` takes the CLS token in front of the frames, with positions: the network as designed. It is
+              taken before the norm of the tag head, where the released features are cut too.
+            - ``mean`` takes the mean over the frames, with neither CLS token nor positions. It takes any length,
+              works with checkpoints of speech-to-music, which have no positions, and shares its trunk with ``first``.
+        seed: Seed of the first weights.
 
-    With ``cls`` there are 1 108 852 parameters; the others lack CLS token, positions and tag head, which would
-    never get a gradient: 1 072 578.
+    With ``cls`` there are 1 108 852 parameters. The others lack CLS token, positions and tag head, which would never
+    get a gradient, and have 1 072 578.
     """
 
     sample_rate = 22050
     dim = 64
-    min_samples = 3 * HOP  # four mel frames, which the two poolings over time make one frame
-    max_samples: int | None  # as far as the position table reaches; None: any length
+    min_samples = 3 * HOP  # four mel frames, which the two poolings over time turn into one frame
+    max_samples: int | None  # the reach of the position table; None allows any length
 
     def __init__(self, pooling: str = "first", *, seed: int = 0) -> None:
         super().__init__()
@@ -110,7 +108,7 @@ class MusicTaggingTransformer(nn.Module):
             self.frontend = FrontEnd()
             self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
             if pooling == "cls":
-                self.cls_token = nn.Parameter(0.02 * torch.randn(64))  # 0.02: BERT's; the sheet has no value (?)
+                self.cls_token = nn.Parameter(0.02 * torch.randn(64))  # 0.02 as in BERT; the paper gives no value
                 self.pos_embedding = nn.Parameter(0.02 * torch.randn(1, POSITIONS, 64))
                 self.dropout = nn.Dropout(0.1)
                 self.tag_norm = nn.LayerNorm(64)
@@ -119,10 +117,10 @@ class MusicTaggingTransformer(nn.Module):
         self.max_samples = (4 * POSITIONS - 1) * HOP - 1 if pooling == "cls" else None
 
     def forward(self, waves: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch 64"]:
-        """Embeddings of waveforms of one length, amplitudes in [-1, 1].
+        """Return the embeddings of waveforms that have one length and amplitudes in [-1, 1].
 
         Raises:
-            DecodeError: ``too_short`` or, with ``cls``, ``too_long``.
+            DecodeError: The waveforms are ``too_short`` or, with ``cls``, ``too_long``.
         """
         require_length(
             waves.shape[1],
@@ -140,24 +138,24 @@ class MusicTaggingTransformer(nn.Module):
         return x.mean(dim=1) if self.pooling == "mean" else x[:, 0]
 
     def tags(self, waves: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch 50"]:
-        """Probabilities of the 50 tags of the Million Song Dataset. Only with pooling ``cls``."""
+        """Return the probabilities of the 50 tags of the Million Song Dataset. This needs the pooling ``cls``."""
         assert self.pooling == "cls", self.pooling
         return torch.sigmoid(self.tag_linear(self.tag_norm(self(waves))))
 
 
 def load_music_tagging(path: Path, *, pooling: Pooling = "first") -> MusicTaggingTransformer:
-    """Network in eval mode with the weights of an original checkpoint, whose layout is told from its names.
+    """Load the network in eval mode with the weights of an original checkpoint.
 
-    Two layouts, both strict:
+    The names in the file tell its layout, of which there are two. Every name and shape must fit.
 
-    - ``compact_student.ckpt`` of the Music Tagging Transformer: a flat dictionary; names begin with ``network.``,
-      and those that begin with ``teacher`` are left out.
-    - ``best.pth`` of stage 1 of speech-to-music: under ``state_dict``, ``feature_extractor.0`` (mel), ``.2``
-      (front end), ``.3`` (transformer) and ``mlp_head`` (emotion, left out); not for ``cls``. All names may begin
-      with ``module.``, as those of a data-parallel training do (?).
+    - ``compact_student.ckpt`` of the Music Tagging Transformer is a flat dictionary. Names begin with ``network.``.
+      Names that begin with ``teacher`` are left out.
+    - ``best.pth`` of stage 1 of speech-to-music holds, under ``state_dict``, ``feature_extractor.0`` (mel), ``.2``
+      (front end), ``.3`` (transformer) and ``mlp_head`` (emotion, left out). It does not serve ``cls``. All names may
+      begin with ``module.``, as after data-parallel training.
 
     Raises:
-        CheckpointError: not readable, not one of the two, or not exactly as they are.
+        CheckpointError: The file is not readable, has another layout, or differs from it.
     """
     network = MusicTaggingTransformer(pooling)
     value = read_pickle(path)
@@ -186,7 +184,7 @@ def load_music_tagging(path: Path, *, pooling: Pooling = "first") -> MusicTaggin
     )
 
 
-# Our names of the parts of a transformer layer -> those in the checkpoints.
+# Our names of the parts of a transformer layer, and their names in the checkpoints.
 _PARTS = {
     "attention_norm": "0.fn.norm",
     "qkv": "0.fn.fn.to_qkv",

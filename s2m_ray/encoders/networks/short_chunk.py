@@ -1,8 +1,8 @@
 """Short-chunk CNN: the music side of text-to-music retrieval.
 
-Source: Won et al., ISMIR 2021, arXiv:2111.13468 (official code), as in our fact sheet ``text2music.md``, sections
-2 and 3. The sheet leaves open (?) whether the first convolution of a residual layer is followed by a ReLU, as it is
-in the residual layers of the same author's tagging transformer; here it is.
+Source: Won et al., ISMIR 2021, arXiv:2111.13468, official code; see docs/original.md. It is not published whether a
+ReLU follows the first convolution of a residual layer. Here one does, as in the residual layers of the same author's
+tagging transformer.
 """
 
 from pathlib import Path
@@ -17,11 +17,14 @@ from s2m_ray.encoders.networks.weights import fill, first_weights, read_pickle, 
 from s2m_ray.errors import CheckpointError
 
 HOP = 256
-OTHER_BRANCHES = ("bert.", "text_", "tag_")  # of a metric-learning checkpoint
+OTHER_BRANCHES = ("bert.", "text_", "tag_")  # the other branches of a metric-learning checkpoint
 
 
 class ConvBlock(nn.Module):
-    """conv - BN - ReLU - max pool: ``[batch, inputs, mels, frames] -> [batch, outputs, fewer, fewer]``."""
+    """A convolution with BN, ReLU and max pooling.
+
+    It maps ``[batch, inputs, mels, frames]`` to ``[batch, outputs, fewer, fewer]``.
+    """
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int, pool: tuple[int, int]) -> None:
         super().__init__()
@@ -32,30 +35,29 @@ class ConvBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch inputs mels frames"]
     ) -> Float[Tensor, "batch outputs fewer_mels fewer_frames"]:
-        """See the class."""
+        """Apply the block."""
         return functional.max_pool2d(torch.relu(self.bn(self.conv(x))), self.pool)
 
 
 class ShortChunkCNN(nn.Module):
-    """Waveform at 16 kHz -> 256 numbers, or 64 with the branch head of metric learning.
+    """Map a waveform at 16 kHz to 256 numbers, or to 64 with the branch head of metric learning.
 
-    Eight layers and the maximum over what they leave of time. Made for chunks of ``chunk_samples`` (5 s); the
-    original pads a shorter item with zeros and takes the mean over the chunks of a longer one. Longer input works,
-    but then a maximum takes the place of that mean.
+    The network has eight layers and takes the maximum over the time that is left. It was made for chunks of
+    ``chunk_samples`` (5 s): the original pads a shorter item with zeros and takes the mean over the chunks of a
+    longer one. Longer input works, but then a maximum takes the place of that mean.
 
     Args:
-        projected: Adds the head: Linear(256, 128) - BatchNorm - ReLU - dropout 0.5 - Linear(128, 64). Neither
-            output has unit length; retrieval compares cosines.
-        decibels: The input of metric learning and classification. The regressions of valence-arousal and word
-            vectors were trained on mel power as it is: ``False`` for these.
-        seed: Of the first weights.
+        projected: Whether to add the head Linear(256, 128), BatchNorm, ReLU, dropout 0.5, Linear(128, 64). Neither
+            output has unit length; retrieval compares cosines. decibels: Whether the input is in decibels, as for
+            metric learning and classification. The regressions of valence-arousal and word vectors were trained on
+            mel power itself, so they need ``False``. seed: Seed of the first weights.
 
-    1 398 018 parameters without the head.
+    There are 1 398 018 parameters without the head.
     """
 
     sample_rate = 16000
     chunk_samples = 80000  # 5 s
-    min_samples = 287 * HOP  # 288 mel frames, which the poolings over time (32 x 3 x 3) make one
+    min_samples = 287 * HOP  # 288 mel frames, which the poolings over time (32 x 3 x 3) turn into one
     dim: int
 
     def __init__(self, *, projected: bool = False, decibels: bool = True, seed: int = 0) -> None:
@@ -80,10 +82,10 @@ class ShortChunkCNN(nn.Module):
                 self.song_fc2 = nn.Linear(128, 64)
 
     def forward(self, waves: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
-        """Embeddings of waveforms of one length, amplitudes in [-1, 1]; ``dim`` is 256 or 64.
+        """Return the embeddings of waveforms that have one length and amplitudes in [-1, 1]; ``dim`` is 256 or 64.
 
         Raises:
-            DecodeError: ``too_short``.
+            DecodeError: The waveforms are ``too_short``.
         """
         require_length(
             waves.shape[1],
@@ -102,15 +104,15 @@ class ShortChunkCNN(nn.Module):
 
 
 def load_short_chunk(path: Path, *, projected: bool = True, decibels: bool = True) -> ShortChunkCNN:
-    """Network in eval mode with the weights of a metric-learning checkpoint (``3b_alm.ckpt``, ``3b_isear.ckpt``).
+    """Load the network in eval mode with the weights of a metric-learning checkpoint.
 
-    Layout: under ``state_dict``, names that begin with ``model.``. The music branch must be there whole; the text
-    and tag branches are left out, and so is the music head unless ``projected``. Names that belong to none of them
-    are refused: the sheet does not give those of the heads of the classification and regression baselines (?), nor
-    the layout of ``mtat.ckpt``.
+    These are ``3b_alm.ckpt`` and ``3b_isear.ckpt``. The file holds names that begin with ``model.`` under
+    ``state_dict``. The music branch must be complete. The text and tag branches are left out, and so is the
+    music head unless ``projected``. Names of no branch are refused: the names of the heads of the classification and regression
+    baselines are not published, nor is the layout of ``mtat.ckpt``.
 
     Raises:
-        CheckpointError: not readable, or not such a checkpoint.
+        CheckpointError: The file is not readable, or it is another kind of checkpoint.
     """
     network = ShortChunkCNN(projected=projected, decibels=decibels)
     value = read_pickle(path)

@@ -1,7 +1,7 @@
-"""The speech encoder of speech-to-music retrieval: wav2vec2, a projector, the mean over frames.
+"""The speech encoder of speech-to-music retrieval: wav2vec2, a projector, and the mean over frames.
 
-Source: Doh et al., ICASSP 2023, arXiv:2303.10539 (official code), as in our fact sheet ``speech-to-music.md``, B2.
-The layout of the checkpoint is derived from that code and not from a file (?).
+Source: Doh et al., ICASSP 2023, arXiv:2303.10539, official code; see docs/original.md. The layout of the checkpoint
+was derived from that code, because the file itself was not at hand.
 """
 
 from pathlib import Path
@@ -15,14 +15,16 @@ from s2m_ray.encoders.networks.hub_audio import RawAudio
 from s2m_ray.encoders.networks.weights import fill, first_weights, read_pickle, tensors_of
 from s2m_ray.errors import CheckpointError
 
-# Names that torch gave the two parts of a weight norm until 2.0 -> those since (Q18 of the sheet).
+# The names that torch gave the two parts of a weight norm before 2.0, and its names since (quirk Q18 in
+# docs/original.md).
 WEIGHT_NORM = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
 
 
 class SpeechEmotion(nn.Module):
-    """Waveform at 16 kHz -> mean over all frames of ``projector(wav2vec2(wave))``.
+    """Map a waveform at 16 kHz to the mean of ``projector(wav2vec2(wave))`` over all frames.
 
-    No attention mask, full length: as the original extracts; frames of padding are never among them (Q10).
+    There is no attention mask, as in the original's extraction. Frames of padding never take part (quirk Q10 in
+    docs/original.md).
 
     Args:
         wav2vec2: The hub's network with its feature extractor.
@@ -36,23 +38,24 @@ class SpeechEmotion(nn.Module):
             self.projector = nn.Linear(self.dim, self.dim)
 
     def forward(self, waves: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
-        """Vectors of waveforms of one length."""
+        """Return the vectors of waveforms that have one length."""
         frames = self.audio.model(**self.audio.inputs(waves)).last_hidden_state
         return self.projector(frames).mean(dim=1)
 
 
 def untrained_speech_emotion(base: str | None = None) -> SpeechEmotion:
-    """The network with first weights, as large as facebook/wav2vec2-base-960h.
+    """Return the network with first weights, as large as facebook/wav2vec2-base-960h.
 
     Args:
-        base: Hub model or folder that the sizes and the preprocessing are read from instead; its weights are not.
+        base: A hub model or folder from which the sizes and the preprocessing are read instead, but not the weights.
 
     Raises:
-        ConfigError, CheckpointError: ``base`` cannot be had, or is no wav2vec2.
+        ConfigError: ``base`` names no model.
+        CheckpointError: ``base`` cannot be had, or is no wav2vec2.
     """
     from transformers import AutoConfig, AutoFeatureExtractor, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-    # The defaults of both are those of base-960h.
+    # Both have the defaults of base-960h.
     config: Any = Wav2Vec2Config()
     extractor: Any = Wav2Vec2FeatureExtractor(return_attention_mask=False)
     if base is not None:
@@ -68,13 +71,14 @@ def untrained_speech_emotion(base: str | None = None) -> SpeechEmotion:
 
 
 def load_speech_emotion(path: Path, *, base: str | None = None) -> SpeechEmotion:
-    """Network in eval mode with the weights of a stage-1 checkpoint, strictly.
+    """Load the network in eval mode with the weights of a stage-1 checkpoint. Every name and shape must fit.
 
-    Layout: under ``state_dict`` (or flat), ``wav2vec2.*``, ``projector.*`` and ``classifier.*`` (emotion, left out);
-    all names may begin with ``module.`` (?). Both names of the weight norm are taken.
+    The file holds ``wav2vec2.*``, ``projector.*`` and ``classifier.*`` under ``state_dict`` (or flat). The classifier
+    is the emotion head, which is left out. All names may begin with ``module.``, and both names of the weight norm
+    are accepted.
 
     Raises:
-        CheckpointError: not readable, or not such a checkpoint.
+        CheckpointError: The file is not readable, or it is another kind of checkpoint.
     """
     network = untrained_speech_emotion(base)
     value = read_pickle(path)
@@ -84,7 +88,7 @@ def load_speech_emotion(path: Path, *, base: str | None = None) -> SpeechEmotion
     }
     heads = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name.startswith("classifier.")}
     spare_vector = "wav2vec2.masked_spec_embed"
-    if spare_vector not in tensors:  # plays in training only
+    if spare_vector not in tensors:  # it is used in training only
         tensors[spare_vector] = torch.zeros(network.dim)
     what = "a stage-1 speech checkpoint of speech-to-music"
     fill(network, tensors, where=str(path), what=what, name_of=_name, spare=heads)

@@ -1,8 +1,8 @@
 """Sparse convolutional autoencoder of speech, transferred to music: quadrants, arousal and valence by the second.
 
-Source: Gómez-Cañón et al., EUSIPCO 2020 ("quad-pred": paper and released program), as in our fact sheet
-``quad-pred.md``, sections 1 to 3. The sheet leaves open (?) the decoder's filter counts and its last activation:
-here the decoder has the encoder's convolutions in reverse, and none after the last.
+Source: Gómez-Cañón et al., EUSIPCO 2020 ("quad-pred": paper and released program); see docs/original.md. The
+decoder's filter counts and its last activation are not published. Here the decoder has the encoder's convolutions in
+reverse, and no activation after the last.
 """
 
 from collections import OrderedDict
@@ -20,39 +20,43 @@ from s2m_ray.errors import CheckpointError, ConfigError
 
 HOP = 512
 BLOCK_FRAMES = 31  # 16000 // 512; 0.992 s
-EPSILON = 1.1920929e-7  # of float32, under the logarithm
+EPSILON = 1.1920929e-7  # the one of float32, added under the logarithm
 Embedding = Literal["latent", "shared"]
 
 
 class TimeNorm(nn.BatchNorm2d):
-    """Batch norm of the last axis, time, over all others, where an ordinary one takes the channels.
+    """Batch norm over the last axis, time, where an ordinary batch norm works on the channels.
 
-    So the 31 frames of a block have a mean and a deviation each, and no other block length fits. The original
-    came to it by Keras's default axis in a channels-first network.
+    Each of the 31 frames of a block has its own mean and deviation, so no other block length fits. The original came
+    to it by the default axis of Keras in a channels-first network.
     """
 
     def __init__(self) -> None:
-        super().__init__(BLOCK_FRAMES, eps=1e-3, momentum=0.01)  # Keras counts momentum the other way: 0.99
+        super().__init__(BLOCK_FRAMES, eps=1e-3, momentum=0.01)  # Keras counts momentum the other way round, as 0.99
 
     def forward(self, x: Float[Tensor, "n channels mels 31"]) -> Float[Tensor, "n channels mels 31"]:
-        """See the class."""
+        """Normalise each frame."""
         return super().forward(x.transpose(1, 3)).transpose(1, 3)
 
 
 class Flatten(nn.Module):
-    """``[n, channels, mels, time] -> [n, mels * time * channels]``: Keras moves the channels last before it."""
+    """Flatten ``[n, channels, mels, time]`` to ``[n, mels * time * channels]``.
+
+    Keras moves the channels last before it flattens.
+    """
 
     def forward(self, x: Float[Tensor, "n channels mels time"]) -> Float[Tensor, "n flat"]:
-        """See the class."""
+        """Flatten a batch."""
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
 class LogMelBlocks(nn.Module):
-    """Waveforms -> blocks of 31 frames of log mel magnitude.
+    """Map waveforms to blocks of 31 frames of log mel magnitude.
 
-    A waveform is divided by its peak (silence stays silence), so cutting an item before and not after changes its
-    blocks. Frames of 1024 samples (64 ms; Hann, in an FFT of 2048), 128 mels of Slaney's scale and area norm on the
-    magnitude, natural logarithm. Blocks do not overlap; frames that fill none are dropped.
+    A waveform is divided by its peak (silence stays silence), so an item that is cut before this step has other
+    blocks than one that is cut after it. Frames have 1024 samples (64 ms; Hann window, FFT of 2048). There are 128
+    mels with Slaney's scale and area norm on the magnitude, and a natural logarithm. Blocks do not overlap. Frames
+    that do not fill a block are dropped.
     """
 
     def __init__(self) -> None:
@@ -69,7 +73,7 @@ class LogMelBlocks(nn.Module):
         )
 
     def forward(self, waves: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch blocks 128 31"]:
-        """``blocks = (1 + samples // 512) // 31``."""
+        """Return ``blocks = (1 + samples // 512) // 31`` blocks for each waveform."""
         peak = waves.abs().amax(dim=1, keepdim=True)
         mel = self.spec(waves / torch.where(peak > 0, peak, 1.0))
         log_mel = torch.log(mel + EPSILON)
@@ -78,12 +82,15 @@ class LogMelBlocks(nn.Module):
 
 
 def encoder() -> nn.Sequential:
-    """``[n, 1, 128, 31] -> [n, 128, 2, 31]``: three pairs of convolutions, poolings over mels; original names."""
+    """Return the encoder ``[n, 1, 128, 31] -> [n, 128, 2, 31]``.
+
+    It has three pairs of convolutions and poolings over mels.
+    """
     layers: list[tuple[str, nn.Module]] = [("b1_b1", TimeNorm())]
     inputs = 1
     for block, filters, pool in ((1, 32, 4), (2, 64, 4), (3, 128, 2)):
         for half in (1, 2):
-            norm = half + 1 if block == 1 else half  # the first norm of block 1 is before its convolutions
+            norm = half + 1 if block == 1 else half  # the first norm of block 1 stands before its convolutions
             layers += _convolution(f"b{block}_c{half}", inputs, filters)
             layers += [(f"b{block}_b{norm}", TimeNorm())]
             inputs = filters
@@ -92,10 +99,11 @@ def encoder() -> nn.Sequential:
 
 
 def decoder(*, seed: int = 0) -> nn.Sequential:
-    """``[n, 128, 2, 31] -> [n, 1, 128, 31]``: the mirror of :func:`encoder`, for unsupervised pre-training.
+    """Return the decoder ``[n, 128, 2, 31] -> [n, 1, 128, 31]``, the mirror of :func:`encoder`.
 
-    There the input gets Gaussian noise of deviation 0.3 and ``decoder(encoder(noisy))`` is compared with the clean
-    blocks by mean squared error. Ours to name: no released file holds a decoder.
+    It serves unsupervised pre-training: the input gets Gaussian noise of deviation 0.3, and
+    ``decoder(encoder(noisy))`` is compared with the clean blocks by mean squared error. The names of its layers are
+    ours, because no released file holds a decoder.
     """
     layers: list[tuple[str, nn.Module]] = [("up0", nn.Upsample(scale_factor=(2.0, 1.0)))]
     for block, (inputs, middle, outputs), scale in (
@@ -113,7 +121,7 @@ def decoder(*, seed: int = 0) -> nn.Sequential:
 
 
 class Emotions(NamedTuple):
-    """Probabilities of each block; every row sums to 1."""
+    """Probabilities for each block. Every row sums to 1."""
 
     quadrants: Float[Tensor, "batch blocks 4"]  # Q1 happy, Q2 angry, Q3 sad, Q4 relaxed
     arousal: Float[Tensor, "batch blocks 2"]  # low, high
@@ -121,15 +129,14 @@ class Emotions(NamedTuple):
 
 
 class TransferNetwork(nn.Module):
-    """Waveform at 16 kHz -> mean over its blocks of the encoder's output, 7 936 numbers.
+    """Map a waveform at 16 kHz to the mean of the encoder's output over its blocks, 7 936 numbers.
 
     Args:
-        embedding: ``latent`` is the encoder's output, flattened (mel, time, channel): what the autoencoder learns
-            from speech. ``shared`` is the last of the three dense layers that follow it, 512 numbers: what the
-            transfer to music learns.
-        seed: Of the first weights (Glorot uniform, zero bias).
+        embedding: ``latent`` is the flattened output of the encoder (mel, time, channel), which the autoencoder
+            learns from speech. ``shared`` is the last of the three dense layers that follow it, 512 numbers, which
+            the transfer to music learns. seed: Seed of the first weights (Glorot uniform, zero bias).
 
-    6 455 962 parameters, and 434 running means and variances, which Keras counts among its 6 456 396.
+    There are 6 455 962 parameters and 434 running means and variances, which Keras counts among its 6 456 396.
     """
 
     sample_rate = 16000
@@ -154,10 +161,10 @@ class TransferNetwork(nn.Module):
             _glorot(self)
 
     def forward(self, waves: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
-        """Embeddings of waveforms of one length; ``dim`` is 7936 or 512.
+        """Return the embeddings of waveforms that have one length; ``dim`` is 7936 or 512.
 
         Raises:
-            DecodeError: ``too_short``.
+            DecodeError: The waveforms are ``too_short``.
         """
         blocks = self.blocks(waves)
         x = self.flatten(self.encoder(blocks.flatten(0, 1)[:, None]))
@@ -165,10 +172,10 @@ class TransferNetwork(nn.Module):
         return x.unflatten(0, blocks.shape[:2]).mean(dim=1)
 
     def blocks(self, waves: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch blocks 128 31"]:
-        """What the encoder takes, with ``[:, :, None]`` channels.
+        """Return the input of the encoder, which has its channels at ``[:, :, None]``.
 
         Raises:
-            DecodeError: ``too_short``.
+            DecodeError: The waveforms are ``too_short``.
         """
         require_length(
             waves.shape[1],
@@ -179,10 +186,10 @@ class TransferNetwork(nn.Module):
         return self.features(waves)
 
     def logits(self, waves: Float[Tensor, "batch samples"]) -> Emotions:
-        """Outputs before the softmax, block by block, for training.
+        """Return the outputs before the softmax, block by block, for training.
 
         Raises:
-            DecodeError: ``too_short``.
+            DecodeError: The waveforms are ``too_short``.
         """
         blocks = self.blocks(waves)
         x = self.shared(self.flatten(self.encoder(blocks.flatten(0, 1)[:, None])))
@@ -191,24 +198,24 @@ class TransferNetwork(nn.Module):
         )
 
     def predict(self, waves: Float[Tensor, "batch samples"]) -> Emotions:
-        """Probabilities, block by block.
+        """Return the probabilities, block by block.
 
         Raises:
-            DecodeError: ``too_short``.
+            DecodeError: The waveforms are ``too_short``.
         """
         return Emotions(*(torch.softmax(x, dim=-1) for x in self.logits(waves)))
 
 
 def load_transfer(path: Path, *, embedding: Embedding = "latent") -> TransferNetwork:
-    """Network in eval mode with the weights of a released Keras model.
+    """Load the network in eval mode with the weights of a released Keras model.
 
-    Layout: HDF5 with ``model_weights/LAYER/LAYER/WEIGHT:0`` (as Keras 2.2 to 2.3 write it (?); ``optimizer_weights``
-    are left out), LAYER as in the sheet; WEIGHT is ``kernel`` and ``bias``, or ``gamma``, ``beta``, ``moving_mean``
-    and ``moving_variance``. Kernels are (height, width, in, out) and (in, out). An ``.npz`` of arrays under the same
-    names is taken too; for HDF5 the package h5py must be there.
+    The HDF5 file holds ``model_weights/LAYER/LAYER/WEIGHT:0``, as Keras 2.2 and 2.3 write it; ``optimizer_weights``
+    are left out. WEIGHT is ``kernel`` and ``bias``, or ``gamma``, ``beta``, ``moving_mean`` and ``moving_variance``.
+    Kernels are (height, width, in, out) and (in, out). An ``.npz`` of arrays under the same names is accepted too.
+    HDF5 needs the package h5py.
 
     Raises:
-        CheckpointError: not readable, or not such a checkpoint.
+        CheckpointError: The file is not readable, or it is another kind of checkpoint.
     """
     network = TransferNetwork(embedding)
     tensors = {}
@@ -231,7 +238,7 @@ def _convolution(name: str, inputs: int, filters: int) -> list[tuple[str, nn.Mod
 
 
 def _dense(name: str, inputs: int, *, layers: int = 2, output: tuple[str, int] | None = None) -> nn.Sequential:
-    """Linear(512) - ReLU, with dropout 0.25 between them and none after the last; then the output layer."""
+    """Return Linear(512) and ReLU for each layer, with dropout 0.25 between the layers, and then the output layer."""
     chain: list[tuple[str, nn.Module]] = []
     for number in range(1, layers + 1):
         chain += [(f"{name}_fc{number}", nn.Linear(inputs, 512)), (f"{name}_fc{number}_relu", nn.ReLU())]
@@ -243,7 +250,7 @@ def _dense(name: str, inputs: int, *, layers: int = 2, output: tuple[str, int] |
 
 
 def _glorot(network: Any) -> Any:
-    """Keras's first weights."""
+    """Draw the first weights as Keras does."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
@@ -253,7 +260,7 @@ def _glorot(network: Any) -> Any:
 
 
 def _keras_name(own: str) -> str | None:
-    """``encoder.b1_b1.running_mean`` -> ``b1_b1/moving_mean``."""
+    """Translate a name, such as ``encoder.b1_b1.running_mean`` to ``b1_b1/moving_mean``."""
     *_, layer, leaf = own.split(".")
     if own.startswith("features.") or leaf == "num_batches_tracked":
         return None

@@ -1,4 +1,4 @@
-"""Other people's checkpoints -> tensors, without running anything in them, and tensors -> one of our networks."""
+"""Read tensors from other people's checkpoints without running anything in them, and put them into our networks."""
 
 import importlib
 import pickle
@@ -17,14 +17,14 @@ from s2m_ray.seeds import rng
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """The dictionary that ``torch.save`` wrote, on the CPU: tensors, numbers, text and containers of these.
+    """Read the dictionary that ``torch.save`` wrote, onto the CPU.
 
-    Nothing but those can come out of the file or run while it is read (``weights_only=True``). Checkpoints of
-    PyTorch Lightning name classes of that library beside the tensors (1.0: the callbacks, as keys (?)); empty
-    classes of ours stand in for them.
+    Only tensors, numbers, text and containers of these can come out of the file, and nothing in it can run while it
+    is read (``weights_only=True``). Checkpoints of PyTorch Lightning name classes of that library beside the tensors;
+    version 1.0 uses callbacks as keys. Empty classes of ours stand in for them.
 
     Raises:
-        CheckpointError: cannot be read, holds anything else, or is no dictionary.
+        CheckpointError: The file cannot be read, holds anything else, or is no dictionary.
     """
     try:
         with torch.serialization.safe_globals(_stand_ins(path)):
@@ -35,8 +35,8 @@ def read_pickle(path: Path) -> dict[str, Any]:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         found = f"names '{named[1]}'" if named else "is not what torch.save writes"
         raise CheckpointError(
-            f"{path}: {found}, expected tensors only; refused, since such a file may run code: is it damaged, "
-            "or not from the source that it should be from?"
+            f"{path}: {found}, expected tensors only; refused, because such a file may run code; is it damaged, "
+            "or from another source than you think?"
         ) from None
     except Exception as error:  # damaged bytes end in almost any exception: RuntimeError, EOFError, KeyError, ...
         why = (str(error).splitlines() or [type(error).__name__])[0]
@@ -49,12 +49,12 @@ def read_pickle(path: Path) -> dict[str, Any]:
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
-    """Every numpy array of an ``.npz``, or of any other file, which is taken for HDF5, by its name in there.
+    """Read every numpy array of an ``.npz``, or of any other file, which is taken for HDF5, by its name in the file.
 
-    Neither runs code. h5py, which HDF5 needs, is an optional dependency: only Keras's models come in it.
+    Neither format runs code. HDF5 needs h5py, an optional dependency, because only Keras models come in it.
 
     Raises:
-        CheckpointError: cannot be read, or h5py is not there.
+        CheckpointError: The file cannot be read, or h5py is not installed.
     """
     if path.suffix == ".npz":
         return _read_npz(path)
@@ -64,10 +64,10 @@ def read_arrays(path: Path) -> dict[str, Any]:
 
 
 def tensors_of(value: object, *, where: str) -> dict[str, Tensor]:
-    """``value`` if it is a dictionary of named tensors.
+    """Return ``value`` if it is a dictionary of named tensors.
 
     Raises:
-        CheckpointError: it is not.
+        CheckpointError: It is something else.
     """
     if not isinstance(value, dict) or not value:
         raise CheckpointError(f"{where}: {type(value).__name__} found, expected a dictionary of named tensors")
@@ -86,16 +86,18 @@ def fill(
     name_of: Callable[[str], str | None] = str,
     spare: Mapping[str, tuple[int, ...]] | None = None,
 ) -> None:
-    """Copy a foreign state into ``network``; every name and every shape must be as expected, no more and no less.
+    """Copy a foreign state into ``network``. Every name and every shape must be as expected, no more and no less.
 
     Args:
+        network: One of our networks.
+        tensors: The foreign state.
         where: The file, for messages.
-        what: The checkpoint that ``tensors`` should be, for messages.
-        name_of: Our name of a parameter or buffer -> the file's; ``None`` if no file holds it.
-        spare: Names and shapes that the file must hold too, and that ``network`` has no use for.
+        what: The kind of checkpoint that ``tensors`` should be, for messages.
+        name_of: Maps our name of a parameter or buffer to the name in the file, or to None if no file holds it.
+        spare: Names and shapes that the file must also hold, and that ``network`` does not use.
 
     Raises:
-        CheckpointError: a name is missing or unknown, a shape differs, or a value is NaN or infinite.
+        CheckpointError: A name is missing or unknown, a shape differs, or a value is NaN or infinite.
     """
     ours = network.state_dict()
     theirs = {own: name for own in ours if (name := name_of(own)) is not None}
@@ -120,17 +122,23 @@ def fill(
 
 @contextmanager
 def first_weights(seed: int, name: str) -> Iterator[None]:
-    """Within it torch's layers draw their first weights from ``(seed, "init", name)``; the global state is kept."""
+    """Let torch's layers draw their first weights from the stream ``(seed, "init", name)``.
+
+    The state of the global generator is kept.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng(seed, "init", name).integers(2**63)))
         yield
 
 
 def _stand_ins(path: Path) -> list[Any]:
-    """Pairs of an empty class and the name in the file that it stands in for. Reads names only, runs nothing."""
+    """Return pairs of an empty class and the name in the file that it stands in for.
+
+    Only names are read, and nothing runs.
+    """
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # older format or damaged: torch.load says which
+    except Exception:  # an older format, or damaged: torch.load says which
         return []
     inert = [name for name in names if name == "argparse.Namespace" or name.startswith("pytorch_lightning.")]
     return [(type("StandIn", (dict,), {}), name) for name in inert]

@@ -1,7 +1,7 @@
-"""What is measured on one waveform: power spectra, mel bands, pitch and pitch classes, frame by frame.
+"""Measure one waveform frame by frame: power spectra, mel bands, pitch and pitch classes.
 
-Arrays are ``[features, frames]``, time last, so that every statistic over time reads contiguous memory. Sums
-go through sparse matrices and :mod:`scipy.fft`, never through BLAS, whose bits depend on its thread count.
+Arrays are ``[features, frames]``, time last, so that every statistic over time reads contiguous memory. Sums go
+through sparse matrices and :mod:`scipy.fft` and never through BLAS, whose bits depend on its number of threads.
 """
 
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ from scipy import fft, sparse
 
 from s2m_ray.errors import ConfigError
 
-FLOOR = 1e-9  # power of -90 dB re a full-scale sine: below the noise of 16-bit audio
-SILENCE_DB = -80.0  # frames under it are pauses even if nothing is louder
-PEAK = 8.0  # samples beyond are cut: 18 dB over full scale is no audio, and squares must not overflow
+FLOOR = 1e-9  # -90 dB relative to a full-scale sine, below the noise of 16-bit audio
+SILENCE_DB = -80.0  # quieter frames are pauses even if nothing is louder
+PEAK = 8.0  # samples are clipped here: 18 dB over full scale is no audio, and squares must not overflow
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpectrumConfig:
-    """Every parameter of the analysis; all of them enter the encoder's ``space_id``."""
+    """The parameters of the analysis. All of them enter the encoder's ``space_id``."""
 
     sample_rate: int = 16000  # Hz
     window_s: float = 0.04  # three periods of 75 Hz, for the pitch (Boersma 1993)
@@ -55,18 +55,18 @@ class SpectrumConfig:
 
     @property
     def window_samples(self) -> int:
-        """Length of a frame."""
+        """Return the length of a frame."""
         return round(self.window_s * self.sample_rate)
 
     @property
     def n_fft(self) -> int:
-        """The next power of two that leaves room for the longest period."""
+        """Return the next power of two that leaves room for the longest period."""
         return 1 << (round(1.25 * self.window_samples) - 1).bit_length()
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Measurements of one waveform; ``active`` marks the frames that are no pause, at least one of them."""
+    """Measurements of one waveform. ``active`` marks the frames that are no pause; at least one frame is active."""
 
     power: Float[ndarray, "bins frames"]  # one-sided, DC and the bin above it removed
     level_db: Float[ndarray, " frames"]  # re a full-scale sine, floor -90
@@ -79,12 +79,17 @@ class Frames:
 
 
 def decibel(power: Float[ndarray, "..."]) -> Float[ndarray, "..."]:
-    """``10 log10(max(power, FLOOR))``."""
+    """Return ``10 log10(max(power, FLOOR))``.
+
+    Example:
+        >>> decibel(np.array([1.0, 0.1, 0.0], np.float32)).tolist()
+        [0.0, -10.0, -90.0]
+    """
     return np.asarray(np.float32(10.0) * np.log10(np.maximum(power, np.float32(FLOOR))))
 
 
 def mel_filters(n_bins: int, *, sample_rate: int, bands: int, min_hz: float) -> Float[ndarray, "bands bins"]:
-    """Triangles of height one, equally wide on the mel scale ``2595 log10(1 + f / 700)``.
+    """Return triangles of height one that are equally wide on the mel scale ``2595 log10(1 + f / 700)``.
 
     Source: Davis & Mermelstein 1980, doi:10.1109/TASSP.1980.1163420; scale of O'Shaughnessy 1987.
     """
@@ -99,7 +104,7 @@ def mel_filters(n_bins: int, *, sample_rate: int, bands: int, min_hz: float) -> 
 def semitone_filters(
     n_bins: int, *, sample_rate: int, midi_min: int, midi_max: int
 ) -> Float[ndarray, "pitches bins"]:
-    """Triangles of one semitone half-width around each equal-tempered pitch, A4 = 440 Hz."""
+    """Return triangles with a half-width of one semitone around each equal-tempered pitch, A4 = 440 Hz."""
     hz = np.maximum(np.linspace(0, sample_rate / 2, n_bins), 1.0)
     midi = 69 + 12 * np.log2(hz / 440)
     return np.asarray(np.maximum(1 - np.abs(midi - np.arange(midi_min, midi_max + 1)[:, None]), 0.0))
@@ -108,7 +113,7 @@ def semitone_filters(
 def framed_power(
     wave: Float[ndarray, " samples"], *, window: Float[ndarray, " window"], hop: int, n_fft: int
 ) -> Float[ndarray, "frames bins"]:
-    """Squared magnitude of the windowed frames; a wave under one window is filled with zeros."""
+    """Return the squared magnitude of the windowed frames. A wave shorter than a window is filled with zeros."""
     if len(wave) < len(window):
         wave = np.pad(wave, (0, len(window) - len(wave)))
     frames = np.lib.stride_tricks.sliding_window_view(wave, len(window))[::hop] * window
@@ -117,14 +122,19 @@ def framed_power(
 
 
 def median_of_five(track: Float[ndarray, " frames"]) -> Float[ndarray, " frames"]:
-    """Running median over five frames; it removes octave jumps that last one or two."""
+    """Return the running median over five frames, which removes octave jumps of one or two frames.
+
+    Example:
+        >>> median_of_five(np.array([1, 1, 9, 1, 1], np.float32)).tolist()
+        [1.0, 1.0, 1.0, 1.0, 1.0]
+    """
     padded = np.pad(track, 2, mode="edge")
     return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1), np.float32)
 
 
 @dataclass(frozen=True)
 class Analyser:
-    """Waveform -> :class:`Frames`, with the tables that all waveforms share."""
+    """Measure waveforms as :class:`Frames`, with tables that all waveforms share."""
 
     config: SpectrumConfig
     _tables: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
@@ -140,7 +150,7 @@ class Analyser:
             midi_min=c.midi_min,
             midi_max=c.midi_max,
         )
-        half = fft.rfft(window, n_fft)[: n_fft // 4 + 1]  # as much of it as _pitch uses
+        half = fft.rfft(window, n_fft)[: n_fft // 4 + 1]  # the part that _pitch uses
         window_ac = fft.irfft(half.real**2 + half.imag**2, n_fft)
         self._tables.update(
             window=window,
@@ -166,7 +176,7 @@ class Analyser:
         loud = np.quantile(level_db, 0.95)
         active = level_db >= max(float(loud) - c.active_range_db, SILENCE_DB)
         if not active.any():
-            active[:] = True  # all silence: its statistics are those of the floor
+            active[:] = True  # for silence the statistics describe the floor
         tonal = framed_power(wave, window=t["tonal_window"], hop=c.tonal_hop_samples, n_fft=c.tonal_window_samples)
         # As above; the squares of a Hann window sum to 3/8 of its length.
         tonal *= np.float32(4.0 / (0.375 * c.tonal_window_samples**2))
@@ -184,11 +194,11 @@ class Analyser:
     def _pitch(
         self, power: Float[ndarray, "frames bins"]
     ) -> tuple[Float[ndarray, " frames"], Float[ndarray, " frames"]]:
-        """F0 in Hz and the strength of its period, from the autocorrelation of the lower half of the band.
+        """Return F0 in Hz and the strength of its period, from the autocorrelation of the lower half of the band.
 
-        The autocorrelation of the windowed frame is divided by that of the window; a parabola through each
-        peak gives its height, without which a multiple of the period that meets a whole lag would win; the
-        peak with the highest ``height - octave_cost * log2(lag)`` is the period.
+        The autocorrelation of the windowed frame is divided by the autocorrelation of the window. A parabola through
+        each peak gives its height; without it, a multiple of the period that meets a whole lag would win. The period
+        is the peak with the highest ``height - octave_cost * log2(lag)``.
 
         Source: Boersma 1993, "Accurate short-term analysis of the fundamental frequency".
         """

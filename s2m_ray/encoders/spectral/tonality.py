@@ -1,7 +1,6 @@
-"""Pitches, key and chords of one waveform; what each group means is in ``spectral.GROUPS``.
+"""Pitches, key and chords of one waveform. ``spectral.GROUPS`` says what each group means.
 
-Chroma begins at A, as the pitches of :class:`SpectrumConfig` do. Nothing but ``pitch`` depends on
-transposition.
+Chroma begins at A, as the pitches of :class:`SpectrumConfig` do. Only ``pitch`` depends on the transposition.
 """
 
 from typing import Any
@@ -19,7 +18,7 @@ TRIADS = {"major": (0, 4, 7), "minor": (0, 3, 7), "diminished": (0, 3, 6), "augm
 
 
 def describe(f: Frames) -> dict[str, Any]:
-    """``pitch``, ``key`` and ``chord``."""
+    """Return the groups ``pitch``, ``key`` and ``chord``."""
     loudness = f.pitch_power.sum(axis=0)
     power = f.pitch_power[:, loudness >= loudness.max() * 1e-4]  # 40 dB
     pitches = np.arange(len(power), dtype=np.float32)[:, None]
@@ -57,7 +56,14 @@ def describe(f: Frames) -> dict[str, Any]:
 
 
 def key(chroma: Float[ndarray, "12"]) -> dict[str, Any]:
-    """``key``: the mean chroma against the twelve rotations of both profiles."""
+    """Return the group ``key``: the mean chroma against the twelve rotations of both profiles.
+
+    Example:
+        >>> c_major = np.zeros(12); c_major[[3, 7, 10]] = 1.0  # C, E, G, counted from A
+        >>> found = key(c_major)
+        >>> bool(found["key.major"] > found["key.minor"])
+        True
+    """
     z = (chroma - chroma.mean()) / (chroma.std() + 1e-4)
     profiles = [(np.array(p) - np.mean(p)) / np.std(p) for p in (MAJOR, MINOR)]
     fit = np.array([[(z * np.roll(p, k)).mean() for k in range(12)] for p in profiles])
@@ -74,7 +80,7 @@ def key(chroma: Float[ndarray, "12"]) -> dict[str, Any]:
 
 
 def chords(chroma: Float[ndarray, "12 tonal_frames"]) -> dict[str, Any]:
-    """``chord``: what does not depend on the transposition of the chroma, by frame and of the mean."""
+    """Return the group ``chord``, by frame and of the mean. It does not depend on the transposition of the chroma."""
     mean = chroma.mean(axis=1)
     shares = [np.sum([np.roll(chroma, -k, axis=0) for k in triad], axis=0) for triad in TRIADS.values()]
     best = np.array([share.max(axis=0).mean() for share in shares])
