@@ -1,4 +1,4 @@
-"""Two or more methods on the same queries: which differences are more than luck?"""
+"""Compare two or more methods on the same queries: which differences are more than luck?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def compare(
             share no metric, or ``unit="speaker"`` cannot use their speakers.
     """
     if len(evaluations) < 2:
-        raise EvaluationError("--compare: one evaluation, expected two or more; name the folders to be compared")
+        raise EvaluationError("--compare: one evaluation, expected two or more; name the folders to compare")
     refuse_unpaired(evaluations)
     chosen = _common(evaluations, metrics)
     speakers = evaluations[0].speakers
@@ -97,7 +97,7 @@ def as_unit(text: str | None) -> Unit | None:
 
 
 def _common(evaluations: Sequence[Evaluation], wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """Metrics that all evaluations have a value of."""
+    """Return the metrics that all evaluations have a value of, in the order of the first."""
     common = [name for name in evaluations[0].values if all(name in other.values for other in evaluations)]
     common = [name for name in common if defined(evaluations, name).any()]
     unknown = [name for name in wanted or () if name not in common]

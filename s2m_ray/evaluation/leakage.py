@@ -1,8 +1,8 @@
-"""What a model has seen, kept beside it, and what of that is in an evaluation.
+"""Find what a model has seen before in the items of an evaluation.
 
 A score on speakers, items or audio that were trained on does not tell how the model does on new ones. Training leaves
-``trained_on.parquet`` in the checkpoint folder: a row an item with its part (``train`` or ``valid``, which early
-stopping looked at), side, speaker, uri, and a digest of its vector.
+``trained_on.parquet`` in the checkpoint folder. It has a row for each item: its part (``train``, or ``valid``, which
+early stopping looked at), side, speaker, uri, and a digest of its vector.
 """
 
 from collections.abc import Sequence
@@ -27,22 +27,25 @@ KINDS = {
     "speaker": "have a speaker or group",
 }
 ITEMS = {"speech": "queries", "music": "pieces of the gallery"}
-EXAMPLES = 3  # named in a warning
-# Items whose vectors are compared: one process reads them once more and digests them (measured: 1.3 us an item of 64
-# numbers, 8 us of 768, beside reading), and keeps 8 bytes of each.
+EXAMPLES = 3  # items that a warning names
+# Most items whose vectors are compared. One process reads and digests them (measured, without reading: 1.3 us for an item
+# of 64 numbers, 8 us for one of 768) and keeps 8 bytes of each.
 MOST_VECTORS = 10_000_000
 
 
 def find_leaks(folder: Path | None, queries: Store, gallery: Items) -> list[dict[str, Any]]:
-    """What queries and gallery share with the items that the model of ``folder`` was trained on or stopped early by.
+    """Return what queries and gallery share with the items that the model was trained on or stopped early by.
 
-    The gallery's vectors are read once more, block by block; up to ``MOST_VECTORS`` of them.
+    The vectors of the gallery are read once more, block by block, if there are at most ``MOST_VECTORS``.
+
+    Args:
+        folder: The checkpoint; None without a model, which gives an empty list.
 
     Returns:
-        An entry a side, part and kind (``item_id``, ``uri``, ``vector``, ``speaker``): how many ``items`` ``of`` how
-        many are concerned, up to three ``examples``, and a ``text`` for people. Where an item itself was seen, its
-        speaker and file are not told of once more. One entry of kind ``unknown`` where the model keeps no record, and
-        where there are too many vectors; nothing without a model.
+        An entry for each side, part and kind (``item_id``, ``uri``, ``vector``, ``speaker``): how many ``items`` ``of``
+        how many are concerned, up to three ``examples``, and a ``text`` for people. If an item itself was seen, its
+        speaker and file are not reported again. An entry of kind ``unknown`` stands for a check that was not made,
+        because the model keeps no record or because there are too many vectors.
 
     Raises:
         CheckpointError: the record cannot be read.
@@ -51,12 +54,14 @@ def find_leaks(folder: Path | None, queries: Store, gallery: Items) -> list[dict
         return []
     path = folder / RECORD
     if not path.exists():
-        text = f"leakage was not checked: {folder} has no {RECORD}, it was trained by an earlier version"
+        text = f"leakage was not checked: {folder} has no {RECORD}, because an earlier version trained it"
         return [{"kind": "unknown", "text": text}]
     try:
         record = pq.read_table(path, partitioning=None).select(SCHEMA.names)
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: {str(error).splitlines()[0]}; expected what `s2m train` wrote") from None
+        raise CheckpointError(
+            f"{path}: {str(error).splitlines()[0]}; expected the file that `s2m train` wrote; was the folder copied whole?"
+        ) from None
     found = []
     for side, store in (("speech", queries), ("music", gallery)):
         searched = Gallery.of(store)
@@ -65,7 +70,7 @@ def find_leaks(folder: Path | None, queries: Store, gallery: Items) -> list[dict
 
 
 def _leaks_of(side: str, searched: Gallery, record: pa.Table) -> list[dict[str, Any]]:
-    """Leaks of one side, the gravest kind of each part of training first, each item told of once a part."""
+    """Return the leaks of one side, the gravest kind of each part first. An item is reported once for each part."""
     rows = searched.vectors.rows
     digests = _digests(searched.vectors) if rows <= MOST_VECTORS else None
     found: list[dict[str, Any]] = []
@@ -100,14 +105,14 @@ def _leak(side: str, part: str, kind: str, items: pa.Table, leaked: np.ndarray) 
 
 
 def _is_in(items: pa.Table, kind: str, seen: pa.ChunkedArray) -> np.ndarray:
-    """Which items have one of the values; what is unknown is nobody's."""
+    """Return which items have one of the values. An unknown value matches nothing."""
     if kind not in items.column_names:
         return np.zeros(items.num_rows, dtype=bool)
     return np.asarray(pc.is_in(items[kind].cast(pa.string()), seen.drop_null()).to_numpy(), dtype=bool)
 
 
 def _digests(vectors: Vectors) -> np.ndarray:
-    """Digests of all vectors, as numbers: 8 bytes an item."""
+    """Return the digests of all vectors as numbers, 8 bytes for each item."""
     return np.concatenate([_numbers(vector_digests(block)) for _, block in vectors.blocks(0, vectors.rows)])
 
 

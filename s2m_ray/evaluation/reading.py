@@ -1,4 +1,4 @@
-"""Finished evaluation folders, read back: the value of each query, seed and metric."""
+"""Read finished evaluation folders: the value of each query, seed and metric."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ from s2m_ray.files.whole import read_json
 
 EVALUATION = "evaluation.json"  # `s2m evaluate` writes it last, so a folder without it is unfinished
 REQUIRED = ("queries", "gallery", "seeds", "label_map", "metrics", "per_emotion")
-DIGEST = "items_sha256"  # of a side: all that relevance follows from; earlier versions wrote none
+DIGEST = "items_sha256"  # digest of all that relevance follows from, for each side; earlier versions wrote none
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One finished evaluation folder; queries in the order of their ids."""
+    """One finished evaluation folder, with its queries in the order of their ids."""
 
     name: str
     folder: Path
@@ -35,26 +35,26 @@ class Evaluation:
 
 
 def find_folders(roots: Sequence[Path]) -> list[Path]:
-    """Finished evaluations at or below ``roots``, each once, in that order and by name.
+    """Return the finished evaluations at or below ``roots``: each once, root by root, sorted by name within a root.
 
     Raises:
-        EvaluationError: one of the roots has none.
+        EvaluationError: there is no evaluation at or below one of the roots.
     """
-    found: dict[Path, Path] = {}
+    by_path: dict[Path, Path] = {}
     for root in roots:
         folders = sorted(path.parent for path in root.rglob(EVALUATION))
         if not folders:
             what = f"no {EVALUATION} in it or below it" if root.is_dir() else "no such folder"
             raise EvaluationError(f"{root}: {what}, expected a finished evaluation; make one with `s2m evaluate`")
-        found |= {folder.resolve(): folder for folder in folders if folder.resolve() not in found}
-    return list(found.values())
+        by_path |= {folder.resolve(): folder for folder in folders if folder.resolve() not in by_path}
+    return list(by_path.values())
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """The header of a finished evaluation.
+    """Return the header of a finished evaluation.
 
     Raises:
-        EvaluationError: there is none, or it is not one.
+        EvaluationError: the folder has no header, or the header is damaged or of an earlier version.
     """
     if not (folder / EVALUATION).is_file():
         if (folder / "config.json").is_file():
@@ -70,21 +70,21 @@ def read_header(folder: Path) -> dict[str, Any]:
     missing = [key for key in REQUIRED if key not in header]
     if missing:
         raise EvaluationError(
-            f"{folder / EVALUATION}: no {', '.join(missing)}, expected what `s2m evaluate` writes; was it edited?"
+            f"{folder / EVALUATION}: no {', '.join(missing)}, expected the file that `s2m evaluate` writes; was it edited?"
         )
     if any(DIGEST not in (header.get(side) or {}) for side in ("speech", "music")):
         raise EvaluationError(
-            f"{folder / EVALUATION}: no {DIGEST} of its speech and music; it is from an earlier version: evaluate again, "
-            "into another folder"
+            f"{folder / EVALUATION}: no {DIGEST} for its speech and music, because it is from an earlier version: evaluate "
+            "again, into another folder"
         )
     return header
 
 
 def read_evaluations(folders: Sequence[Path]) -> list[Evaluation]:
-    """Evaluations with the values of their queries, named by the shortest ends of their paths that differ.
+    """Return evaluations with the values of their queries, named by the shortest ends of their paths that differ.
 
     Raises:
-        EvaluationError: a folder is no finished evaluation, is not whole, or is named twice.
+        EvaluationError: a folder is not a finished evaluation, lacks a part, or is named twice.
     """
     resolved = [folder.resolve() for folder in folders]
     for folder, path in zip(folders, resolved, strict=True):
@@ -94,7 +94,11 @@ def read_evaluations(folders: Sequence[Path]) -> list[Evaluation]:
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
-    """The last part of each path, or as many parts as it takes to tell all apart."""
+    """Return the last part of each path, or as many parts as it takes to tell all paths apart.
+
+    >>> distinct_names([Path("/runs/plain/eval"), Path("/runs/soft/eval")])
+    ['plain/eval', 'soft/eval']
+    """
     for count in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-count:]) for path in paths]
         if len(set(names)) == len(names):
@@ -103,10 +107,10 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
 
 
 def refuse_unpaired(evaluations: Sequence[Evaluation]) -> None:
-    """Make sure that all scored the same queries against the same gallery by the same relevance.
+    """Refuse evaluations that did not score the same queries against the same gallery by the same relevance.
 
     Raises:
-        EvaluationError: saying what differs.
+        EvaluationError: something differs; the message says what.
     """
     first = evaluations[0]
     for other in evaluations[1:]:
@@ -153,8 +157,8 @@ def _table(path: Path) -> pa.Table:
     try:  # partitioning: a folder called margin=0.4 must not become a column
         return pq.read_table(path, partitioning=None)
     except (OSError, ValueError, KeyError) as error:
-        found = "no such file" if not path.exists() else str(error).splitlines()[0][:160]
-        raise EvaluationError(f"{path}: {found}; was the evaluation copied whole?") from None
+        why = "no such file" if not path.exists() else str(error).splitlines()[0][:160]
+        raise EvaluationError(f"{path}: {why}; was the evaluation copied whole?") from None
 
 
 def _read(folder: Path, name: str) -> Evaluation:

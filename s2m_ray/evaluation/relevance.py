@@ -1,7 +1,7 @@
-"""What counts as a good answer: binary by mapped emotion, graded by valence-arousal similarity.
+"""Relevance of music to speech: binary by the mapped emotion, graded by valence-arousal similarity.
 
-Neither needs a matrix of queries and gallery: binary relevance depends on the emotion, and gains on the point of the
-valence-arousal plane, of which a gallery has few, or which a k-d tree searches.
+Neither kind needs a matrix of queries and gallery. Binary relevance depends on an item's emotion alone. A gain depends
+on an item's point in the valence-arousal plane; a gallery has few distinct points, and a k-d tree searches them.
 """
 
 from collections.abc import Mapping
@@ -20,29 +20,33 @@ PAIRS = 1 << 22  # gains computed at once
 
 
 def gain(a: Float[ndarray, "*#pairs 2"], b: Float[ndarray, "*#pairs 2"]) -> Float[ndarray, "*pairs"]:
-    """Valence-arousal similarity of pairs, cut at 0: with labels of the paper's table it never reaches 0."""
+    """Return the valence-arousal similarity of pairs, cut at 0. The labels of the paper's table never reach 0.
+
+    >>> gain(np.array([[1.0, 0.735]]), np.array([[0.225, 0.333]])).round(3)  # happy and sad
+    array([0.127])
+    """
     return np.asarray((1.0 - np.linalg.norm(a - b, axis=-1)).clip(min=0.0))
 
 
 @dataclass(frozen=True)
 class Qrels:
-    """Relevance of every gallery item for every query, without their product."""
+    """The relevance of every gallery item to every query, without a matrix of both."""
 
-    emotions: list[str]  # of the gallery
-    codes: Int[ndarray, " gallery"]  # each item's emotion
-    targets: Int[ndarray, " queries"]  # the emotion that each query's maps to
+    emotions: list[str]  # distinct emotions of the gallery
+    codes: Int[ndarray, " gallery"]  # index of each item's emotion
+    targets: Int[ndarray, " queries"]  # index of the emotion that each query's emotion maps to
     query_points: Float[ndarray, "queries 2"]
-    points: Float[ndarray, "points 2"]  # the distinct ones of the gallery
+    points: Float[ndarray, "points 2"]  # distinct points of the gallery
     point_of: Int[ndarray, " gallery"]
-    counts: Int[ndarray, " points"]  # how many items stand there
+    counts: Int[ndarray, " points"]  # number of items at each point
 
     @classmethod
     def of(cls, queries: Store, gallery: Items, label_map: Mapping[str, str], *, own: bool = True) -> "Qrels":
-        """Relevance of labelled items.
+        """Return the relevance of labelled items.
 
         Args:
-            label_map: Emotion of a query -> emotion of the gallery.
-            own: Coordinates of the items themselves count before those of their emotions.
+            label_map: Emotion of the gallery for each emotion of a query.
+            own: Whether an item's own coordinates replace the coordinates of its emotion.
         """
         names, codes = emotion_codes(gallery.items)
         query_names, query_codes = emotion_codes(queries.items)
@@ -56,21 +60,21 @@ class Qrels:
 
     @property
     def relevant(self) -> Int[ndarray, " queries"]:
-        """How many items are relevant to each query."""
+        """The number of items that are relevant to each query."""
         return np.bincount(self.codes, minlength=len(self.emotions))[self.targets]
 
     def emotion_points(self) -> Float[ndarray, "emotions 2"]:
-        """Where each emotion's items stand, with ``own=False`` all of them on one point."""
-        found = np.zeros((len(self.emotions), 2))
-        found[self.codes] = self.points[self.point_of]
-        return found
+        """Return a point of each emotion. Without own coordinates all items of an emotion are on it."""
+        points = np.zeros((len(self.emotions), 2))
+        points[self.codes] = self.points[self.point_of]
+        return points
 
     def hits(self, rows: Int[ndarray, "queries ranks"]) -> Bool[ndarray, "queries ranks"]:
-        """Whether the gallery's rows (-1: none) have the emotion that each query's maps to."""
+        """Return which rows of the gallery are relevant; -1 stands for no item and is not."""
         return np.asarray((self.codes[rows] == self.targets[:, None]) & (rows >= 0))
 
     def gains(self, rows: Int[ndarray, "queries ranks"]) -> Float[ndarray, "queries ranks"]:
-        """Graded relevance of the gallery's rows (-1: none)."""
+        """Return the graded relevance of rows of the gallery; -1 stands for no item and has 0."""
         return np.where(rows >= 0, gain(self.query_points[:, None], self.points[self.point_of[rows]]), 0.0)
 
     def ideal(self, k: int) -> Float[ndarray, "queries ranks"]:
@@ -104,7 +108,7 @@ class Qrels:
         )
 
     def mean_gain(self) -> Float[ndarray, " queries"]:
-        """Each query's gain, averaged over the gallery."""
+        """Return the gain of each query, averaged over the gallery."""
         distinct, of_query = np.unique(self.query_points, axis=0, return_inverse=True)
         step = max(1, PAIRS // len(self.points))
         totals = np.zeros(len(distinct))

@@ -1,4 +1,4 @@
-"""What an evaluation leaves beside its header: ``run.parquet``, ``items.parquet``, ``per_query.parquet``."""
+"""Write the tables of an evaluation: ``run.parquet``, ``items.parquet`` and ``per_query.parquet``."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,36 +17,36 @@ from s2m_ray.seeds import rng
 from s2m_ray.stores.gallery import DETAILS, Gallery
 from s2m_ray.stores.store import Store
 
-SAMPLE = 10_000  # music items whose vectors are kept, drawn at random: the report's map shows 600
-PIECE = 1 << 16  # items as Python values at a time
+SAMPLE = 10_000  # music items whose vectors are kept, drawn at random; the map of the report shows 600
+PIECE = 1 << 16  # items that are Python values at the same time
 
 
 def sampled(rows: int) -> Int[ndarray, " sample"]:
-    """Rows of the gallery whose vectors are kept: all of a small one, else ``SAMPLE`` of them; rising."""
+    """Return the rows whose vectors are kept, rising: all of a small gallery, else ``SAMPLE`` of them."""
     if rows <= SAMPLE:
         return np.arange(rows)
     return np.sort(rng(0, "items").choice(rows, SAMPLE, replace=False))
 
 
 def items_digest(items: pa.Table, points: Float[ndarray, "items 2"]) -> str:
-    """SHA-256 of all that relevance follows from: ids, emotions and coordinates, in the order of the ids.
+    """Return the SHA-256 of all that relevance follows from: ids, emotions and coordinates, in the order of the ids.
 
-    Equal digests mean the same queries or the same gallery, whatever its size and in whatever order it is stored.
+    Equal digests mean the same queries or the same gallery, in whatever order it is stored.
 
     Args:
         points: Valence and arousal of each item, as they were used.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     columns = [items[name].cast(pa.string()) for name in ("item_id", "emotion")]
     order = pc.sort_indices(columns[0])
     for start in range(0, len(order), PIECE):
         rows = order.slice(start, PIECE)
         pairs = zip(*(column.take(rows).to_pylist() for column in columns), strict=True)
-        # with lengths: else "ab", "c" would be "a", "bc"
+        # with their lengths, because "ab", "c" would otherwise be "a", "bc"
         text = "".join(f"{len(item_id)} {item_id}{len(emotion)} {emotion}" for item_id, emotion in pairs)
-        found.update(text.encode())
-    found.update(np.ascontiguousarray(points[order.to_numpy()], dtype="<f8").tobytes())
-    return found.hexdigest()
+        digest.update(text.encode())
+    digest.update(np.ascontiguousarray(points[order.to_numpy()], dtype="<f8").tobytes())
+    return digest.hexdigest()
 
 
 def write_run(
@@ -58,24 +58,24 @@ def write_run(
     rows: Int[ndarray, "seeds queries ranks"],
     scores: Float[ndarray, "seeds queries ranks"],
 ) -> None:
-    """The first ranks of each query, as a TREC run has them, with their relevance.
+    """Write the first ranks of each query, as a TREC run has them, with their relevance.
 
     Args:
-        rows: Of the gallery; -1 where it has no more items.
+        rows: Rows of the gallery in ranked order; -1 where it has no more items.
     """
     tables = []
     top = min(rows.shape[2], gallery.items.num_rows)
     query_ids = queries.items["item_id"].cast(pa.string()).combine_chunks()
     item_ids = gallery.items["item_id"].cast(pa.string()).combine_chunks()
-    for seed, found, score in zip(seeds, rows[:, :, :top], scores[:, :, :top], strict=True):
+    for seed, ranked, score in zip(seeds, rows[:, :, :top], scores[:, :, :top], strict=True):
         columns = {
-            "seed": pa.array(np.full(found.size, seed), pa.int32()),
-            "query_id": query_ids.take(pa.array(np.repeat(np.arange(len(found)), top))),
-            "rank": pa.array(np.tile(np.arange(1, top + 1), len(found)), pa.int32()),
-            "item_id": item_ids.take(pa.array(found.ravel())),
+            "seed": pa.array(np.full(ranked.size, seed), pa.int32()),
+            "query_id": query_ids.take(pa.array(np.repeat(np.arange(len(ranked)), top))),
+            "rank": pa.array(np.tile(np.arange(1, top + 1), len(ranked)), pa.int32()),
+            "item_id": item_ids.take(pa.array(ranked.ravel())),
             "score": score.ravel(),
-            "relevance": qrels.gains(found).astype(np.float32).ravel(),
-            "hit": qrels.hits(found).ravel(),
+            "relevance": qrels.gains(ranked).astype(np.float32).ravel(),
+            "hit": qrels.hits(ranked).ravel(),
         }
         tables.append(pa.table(columns))
     write_table(pa.concat_tables(tables), out / "run.parquet")
@@ -90,10 +90,12 @@ def write_items(
     sample: Int[ndarray, " sample"],
     sample_vectors: Float[ndarray, "sample dim"],
 ) -> dict[str, int]:
-    """Queries, retrieved music, and the sample of music, which alone has vectors (all of a small gallery).
+    """Write the queries, the retrieved music, and a sample of the music.
+
+    Queries and the sample have their joint vectors; other music has none.
 
     Returns:
-        How many music items were written, and how many of them with vectors.
+        The number of music items that were written, and the number of these that have vectors.
     """
     rows = np.union1d(np.unique(retrieved[retrieved >= 0]), sample)
     music = np.zeros((len(rows), vectors.shape[1]), dtype=np.float32)
@@ -110,7 +112,7 @@ def write_items(
 def write_per_query(
     out: Path, queries: Store, seeds: tuple[int, ...], values: Mapping[str, Float[ndarray, "seeds queries"]]
 ) -> None:
-    """The value of each metric for each query and seed."""
+    """Write the value of each metric for each query and seed."""
     count = len(queries.vectors)
     columns: dict[str, Any] = {
         "seed": pa.array(np.repeat(seeds, count), pa.int32()),

@@ -135,5 +135,5 @@ def test_a_broken_record_is_refused(model: Path):
     with pytest.raises(CheckpointError, match=r"trained_on.parquet: .*uri"):
         find_leaks(model, QUERIES, GALLERY)
     (model / RECORD).write_text("no Parquet")
-    with pytest.raises(CheckpointError, match="expected what `s2m train` wrote"):
+    with pytest.raises(CheckpointError, match="expected the file that `s2m train` wrote"):
         find_leaks(model, QUERIES, GALLERY)

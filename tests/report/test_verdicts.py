@@ -25,8 +25,8 @@ NOISE = np.random.default_rng(1).normal(0, 0.2, QUERIES)
 SHOWN = BASE + 0.2
 LUCK = BASE + 0.03 + NOISE - NOISE.mean()
 TURNS = BASE + np.array([0.4, 0.4, 0.3, -0.3, -0.5])[:, None]  # up with some seeds, down with others
-# 10 of 12 speakers are better by as much as the other two are worse: p = 2 (1 + 12 + 66) / 2**12 = .039, which a family
-# of two tests takes above .05
+# 10 of 12 speakers are better by as much as the other two are worse: p = 2 (1 + 12 + 66) / 2**12 = .039.
+# A family of two tests takes it above .05.
 EDGE = BASE + np.array([0.1, -0.1])[[0] * 10 + [1] * 2 + [0] * 10 + [1] * 2]
 TWELVE = [f"s{n % 12}" for n in range(QUERIES)]
 CASES = {"shown": (SHOWN, True), "luck": (LUCK, False), "turns": (TURNS, False)}
@@ -113,7 +113,7 @@ def test_a_sweep_says_of_the_winner_what_its_table_says():
 
 
 def test_the_table_tests_what_the_comparison_and_the_page_test(tmp_path: Path):
-    """All 7 speakers are better in one metric: p = .0156, below .05 in a family of three tests and above it with four."""
+    """All 7 speakers are better in one metric: p = .0156 is below .05 with three tests, and above it with four."""
     plain = dict.fromkeys(("P@5", "MRR", "nDCG@5", "recall@5"), BASE)
     ours = plain | {"MRR": SHOWN}
     pair = folders(tmp_path, [f"s{n % 7}" for n in range(QUERIES)], plain=plain, ours=ours)
