@@ -1,17 +1,19 @@
-"""``s2m quickstart``, ``synth`` and ``manifest``: what there is to embed."""
+"""``s2m quickstart``, ``synth`` and ``manifest``: from a corpus to rows."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from jobs.commands.options import EXIT_REJECTS, Address, ConfigFile, Json, Settings, Workers, app
+from jobs.commands.options import EXIT_REJECTS, Given, Json, Option, app, reads
 from jobs.commands.output import give, metrics_table, say, table
+from s2m_ray.config.corpora import ManifestConfig
 
 
 @app.command()
 def quickstart(
-    out: Annotated[Path, typer.Option(help="Folder for everything that is made.")] = Path("out/quickstart"),
+    out: Annotated[Path, typer.Option(help="Folder for all outputs.")] = Path("out/quickstart"),
     seeds: Annotated[str, typer.Option(help="A count (5 = seeds 0..4) or a list (3,7,9).")] = "5",
     as_json: Json = False,
 ) -> None:
@@ -56,133 +58,78 @@ def synth(
 
 
 @app.command()
+@reads(
+    ManifestConfig,
+    Option("corpus", argument=True),
+    Option("root", argument=True),
+    "out",
+    Option("probe", ("--probe",)),
+    Option("check", metavar="FILE"),
+    *("modality", "split", "name", "columns", "classes", "fold", "language"),
+    Option("noise_folder", ("--noise",), metavar="FOLDER"),
+    "noise_clips",
+    Option("extract", metavar="FOLDER"),
+    *("labels", "missing"),
+    Option("parity", ("--parity",)),
+    Option("leaks", ("--leak",), many=True),
+    Option("allow_leaks", ("--allow-leaks",)),
+    Option("drop_duplicates", ("--drop-duplicates",)),
+    *("max_rejects", "resources.workers", "resources.address"),
+)
 def manifest(
-    corpus: Annotated[
-        str | None,
-        typer.Argument(
-            help="ravdess, iemocap, hikia, emodb, emofilm, isear, alm, audioset, vgmidi, 4q, ch818; or folder, "
-            "table, huggingface, webdataset. --list tells the layouts."
-        ),
-    ] = None,
-    root: Annotated[
-        str | None, typer.Argument(help="The corpus's folder, or the table; a path or a URI (s3://, gs://).")
-    ] = None,
-    out: Annotated[
-        str | None, typer.Option(help="Manifest to write: .parquet, .csv or .jsonl; a path or a URI.")
-    ] = None,
-    probe: Annotated[
-        bool | None, typer.Option("--probe", help="Look into every file: length, rate, channels, checksum, tags.")
-    ] = None,
-    check: Annotated[str | None, typer.Option(metavar="FILE", help="Check this manifest; no corpus then.")] = None,
+    given: Given[ManifestConfig],
     show_list: Annotated[
-        bool, typer.Option("--list", help="List the corpora, their layouts, splits, leaks.")
+        bool, typer.Option("--list", help="List the corpora with their layouts, splits and leaks.")
     ] = False,
-    modality: Annotated[str | None, typer.Option(help="General corpora: speech, music or text.")] = None,
-    split: Annotated[str | None, typer.Option(help="General corpora: split of rows without one.")] = None,
-    name: Annotated[str | None, typer.Option(help="General corpora: name of the corpus.")] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="table, huggingface, webdataset: column map, ours=theirs,...")
-    ] = None,
-    classes: Annotated[str | None, typer.Option(help="ravdess: 8 or 7; iemocap: 6 or 4.")] = None,
-    fold: Annotated[str | None, typer.Option(help="hikia: speaker of the test split.")] = None,
-    language: Annotated[str | None, typer.Option(help="emofilm: en, es or it.")] = None,
-    noise: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="audioset: noise clips, written there if need be.")
-    ] = None,
-    noise_clips: Annotated[str | None, typer.Option(help="audioset: how many, TRAIN,EVAL (5348,60).")] = None,
-    extract: Annotated[
-        str | None,
-        typer.Option(metavar="FOLDER", help="huggingface: where to write audio of Arrow or Parquet files."),
-    ] = None,
-    labels: Annotated[str | None, typer.Option(help="Your own labels and their coordinates: TOML or CSV.")] = None,
-    missing: Annotated[str | None, typer.Option(help="Files of an index that are not there: refuse or skip.")] = None,
-    parity: Annotated[
-        bool | None, typer.Option("--parity", help="The original's splits with all their leaks.")
-    ] = None,
-    leak: Annotated[list[str] | None, typer.Option(help="One leak of the original, by its name in --list.")] = None,
-    allow_leaks: Annotated[
-        bool | None, typer.Option("--allow-leaks", help="Take splits that share items, speakers or audio.")
-    ] = None,
-    drop_duplicates: Annotated[
-        bool | None, typer.Option("--drop-duplicates", help="--probe: of files with the same sound keep the first.")
-    ] = None,
-    max_rejects: Annotated[
-        str | None, typer.Option(help="--probe: more rejects than this (a count, or 1%) is exit code 3.")
-    ] = None,
-    workers: Workers = None,
-    address: Address = None,
-    config: ConfigFile = None,
-    settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """List a corpus or a library as a manifest, with its splits; or check a manifest. --probe resumes."""
+    """List a corpus or a library as a manifest with its splits, or check a manifest. --probe resumes."""
     if show_list:
-        from s2m_ray.corpora.catalogue import CORPORA
-
-        found = list(CORPORA.values())
-        rows = [["corpus", "layout", "splits", "--leak"]]
-        rows += [[c.name, c.layout, c.splits, ", ".join(c.leaks) or "-"] for c in found]
-        told = [f"{c.name} --leak {name}: {text}" for c in found for name, text in c.leaks.items()]
-        known = [{"name": c.name, "layout": c.layout, "splits": c.splits, "leaks": dict(c.leaks)} for c in found]
-        return give(as_json, {"corpora": known}, "\n".join([table(rows), "", *told]))
-    from s2m_ray.config.corpora import ManifestConfig
-    from s2m_ray.config.loading import load
-
-    cfg = load(
-        ManifestConfig,
-        config,
-        settings or (),
-        corpus=corpus,
-        root=root,
-        out=out,
-        probe=probe,
-        check=check,
-        modality=modality,
-        split=split,
-        name=name,
-        columns=columns,
-        classes=classes,
-        fold=fold,
-        language=language,
-        noise_folder=noise,
-        noise_clips=noise_clips,
-        extract=extract,
-        labels=labels,
-        missing=missing,
-        parity=parity,
-        leaks=tuple(leak) if leak else None,
-        allow_leaks=allow_leaks,
-        drop_duplicates=drop_duplicates,
-        max_rejects=max_rejects,
-        resources__workers=workers,
-        resources__address=address,
-    )
+        return give_corpora(as_json)
+    cfg = given.load()
     from jobs.commands.progress import Display
     from jobs.manifest import run
 
     with Display() as progress:
         result = run(cfg, progress)
-    where = cfg.out or cfg.check
-    if result.resumed:
-        say(f"{where}: resumed, {result.resumed} shards were probed already")
-    for note in (*result.notes, *(f"splits leak, as asked for: {leak}" for leak in result.leaks)):
-        say(f"{where}: {note}")
-    if result.duplicates:
-        say(f"{where}: {result.duplicates} files sound as an earlier one does{', dropped' * cfg.drop_duplicates}")
-    rejected = sum(result.rejects.values())
-    if rejected:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(result.rejects.items()))
-        say(f"{where}: {rejected} files left out ({reasons})" + (f", see {result.rejects_file}" if cfg.out else ""))
+    where, rejected = cfg.out or cfg.check, sum(result.rejects.values())
+    for line in findings_of(result, cfg):
+        say(f"{where}: {line}")
     values = {
         "manifest": where,
         **result.summary.to_dict(),
         "rejected": rejected,
         "reject_reasons": result.rejects,
         "duplicates": result.duplicates,
-        "leaks": [str(found) for found in result.leaks],
+        "leaks": [str(leak) for leak in result.leaks],
         "notes": result.notes,
     }
     give(as_json, values, f"{table(result.summary.rows())}\n{where}: {result.summary.items.total()} items")
     if result.over_limit:
         say(f"{where}: {rejected} rejects, --max-rejects is {cfg.max_rejects}")
         raise typer.Exit(EXIT_REJECTS)
+
+
+def give_corpora(as_json: bool) -> None:
+    """Print every corpus with its layout, its splits and the original's leaks."""
+    from s2m_ray.corpora.catalogue import CORPORA
+
+    corpora = list(CORPORA.values())
+    rows = [["corpus", "layout", "splits", "--leak"]]
+    rows += [[c.name, c.layout, c.splits, ", ".join(c.leaks) or "-"] for c in corpora]
+    leaks = [f"{c.name} --leak {name}: {text}" for c in corpora for name, text in c.leaks.items()]
+    known = [{"name": c.name, "layout": c.layout, "splits": c.splits, "leaks": dict(c.leaks)} for c in corpora]
+    give(as_json, {"corpora": known}, "\n".join([table(rows), "", *leaks]))
+
+
+def findings_of(result: Any, cfg: ManifestConfig) -> Iterator[str]:
+    """Yield what an import or a check found: resumed work, notes, leaks, duplicates and rejects."""
+    if result.resumed:
+        yield f"resumed, {result.resumed} shards were probed already"
+    yield from result.notes
+    yield from (f"splits leak, as asked for: {leak}" for leak in result.leaks)
+    if result.duplicates:
+        yield f"{result.duplicates} files sound as an earlier one does{', dropped' * cfg.drop_duplicates}"
+    if rejected := sum(result.rejects.values()):
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(result.rejects.items()))
+        yield f"{rejected} files left out ({reasons})" + (f", see {result.rejects_file}" if cfg.out else "")

@@ -1,109 +1,59 @@
-"""``s2m evaluate``, ``table`` and ``report``: a joint space to figures, tables and pages."""
+"""``s2m evaluate``, ``table`` and ``report``: from a joint space to figures, tables and pages."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Address, ConfigFile, Json, Settings, app
+from jobs.commands.options import Given, Json, Option, app, reads
 from jobs.commands.output import give, metrics_table, say, table
+from s2m_ray.config.evaluation import EvalConfig
 
 
 @app.command()
+@reads(
+    EvalConfig,
+    "speech",
+    Option("music", optional=True),
+    Option("out", optional=True),
+    *("speech_text", "split", "k", "metric_set"),
+    Option("parity", ("--parity",)),
+    *("resources.device", "resources.workers", "resources.address"),
+    Option("trec", ("--trec",)),
+)
 def evaluate(
+    given: Given[EvalConfig],
     folders: Annotated[
         list[Path] | None,
         typer.Argument(
             metavar="[MODEL_DIR]",
-            help="Checkpoint; none: the stores share a space. With --compare: more of these.",
+            help="Checkpoint. Without one, the stores must share a space. With --compare: more evaluations.",
         ),
-    ] = None,
-    speech: Annotated[str | None, typer.Option(help="Store of the queries; a path or a URI.")] = None,
-    music: Annotated[str | None, typer.Option(help="Store of the gallery.")] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Evaluation folder to write. With --compare: for compare.json, .md, .csv."),
-    ] = None,
-    speech_text: Annotated[
-        str | None, typer.Option(help="Fusion models: store of the words, beside --speech or without it.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="train, valid or test (default).")] = None,
-    k: Annotated[int | None, typer.Option(min=1, help="Cut-off rank.")] = None,
-    metric_set: Annotated[
-        str | None, typer.Option(help="first: of the first ranks; all: also mAP, R-precision; auto (default).")
-    ] = None,
-    parity: Annotated[
-        bool | None, typer.Option("--parity", help="Only the metrics of the original code, as it defines them.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto (default), cpu or cuda: the same numbers.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Ray workers, a part of the gallery each; 0: this process, no Ray.")
-    ] = None,
-    address: Address = None,
-    trec: Annotated[
-        bool | None, typer.Option("--trec", help="Write run-SEED.trec and qrels for trec_eval or ir-measures too.")
     ] = None,
     compare: Annotated[
         list[Path] | None,
-        typer.Option(metavar="A B...", help="Instead: test finished evaluations against each other, query by query."),
+        typer.Option(metavar="A B...", help="Test finished evaluations against each other, query by query."),
     ] = None,
     unit: Annotated[
-        str | None, typer.Option(help="Of --compare's test: speaker (default where known) or query.")
+        str | None, typer.Option(help="Unit of the test of --compare: speaker (default where known) or query.")
     ] = None,
-    metrics: Annotated[str | None, typer.Option(help="Of --compare: P@5,MRR,...; default all they share.")] = None,
-    config: ConfigFile = None,
-    settings: Settings = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Metrics of --compare: P@5,MRR,... By default all that are shared.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Rank the music for each speech query and score it: P@k, recall@k, MRR, nDCG@k, mAP beside the random floor.
 
     Or, with --compare A B, test finished evaluations against each other.
     """
-    options = {
-        "speech": speech,
-        "music": music,
-        "speech-text": speech_text,
-        "split": split,
-        "k": k,
-        "trec": trec,
-        "config": config,
-        "set": settings,
-    }
     if compare:
-        refuse_beside("--compare", options)
+        refuse_beside("--compare", [name for name in given.names() if name != "--out"])
+        out = given.options["out"]
         compare_evaluations([*compare, *(folders or ())], unit, metrics, out, as_json)
         return
     refuse_without("--compare", {"unit": unit, "metrics": metrics})
-    from s2m_ray.config.evaluation import EvalConfig
-    from s2m_ray.config.loading import load
-    from s2m_ray.errors import ConfigError
-
-    model, *others = folders or (None,)
-    if others:
-        raise ConfigError(f"'{others[0]}' beside '{model}', expected one MODEL_DIR; to compare them: --compare A B")
-    given = {"speech": speech or speech_text, "music": music, "out": out}
-    lacking = [name for name, value in given.items() if value is None]
-    if lacking and not (config or settings):
-        raise ConfigError(f"Missing option '--{lacking[0]}'; see --help, or --compare A B for finished evaluations")
-    cfg = load(
-        EvalConfig,
-        config,
-        settings or (),
-        speech=speech,
-        speech_text=speech_text,
-        music=music,
-        out=out,
-        model=model,
-        split=split,
-        k=k,
-        metric_set=metric_set,
-        parity=parity,
-        trec=trec,
-        resources__device=device,
-        resources__workers=workers,
-        resources__address=address,
-    )
+    cfg = given.load(model=one_model(folders, given))
     from jobs.evaluate import run
 
     result = run(cfg)
@@ -113,26 +63,41 @@ def evaluate(
         say(f"{cfg.out}: run-*.trec, qrels.trec and qrels-graded.trec are written; trec.json tells how to read them")
     if result["left_out"]:
         say(f"{cfg.out}: without {', '.join(result['left_out'])}: {next(iter(result['left_out'].values()))}")
-    give(
-        as_json,
-        {"evaluation": cfg.out, **result},
-        f"{metrics_table({cfg.model.name if cfg.model else 'no model': result})}",
-    )
+    text = metrics_table({cfg.model.name if cfg.model else "no model": result})
+    give(as_json, {"evaluation": cfg.out, **result}, text)
 
 
-def refuse_beside(option: str, others: Mapping[str, object]) -> None:
-    """An option that stands for itself beside others is a wrong call."""
+def one_model(folders: Sequence[Path] | None, given: Given[EvalConfig]) -> Path | None:
+    """Return the one checkpoint of a call, or None.
+
+    Raises:
+        ConfigError: There are several, or a store or the output is missing.
+    """
     from s2m_ray.errors import ConfigError
 
-    given = [f"--{name}" for name, value in others.items() if value not in (None, [], ())]
-    if given:
+    model, *others = folders or (None,)
+    if others:
+        raise ConfigError(f"'{others[0]}' beside '{model}', expected one MODEL_DIR; to compare them: --compare A B")
+    options = given.options
+    needed = {"speech": options["speech"] or options["speech_text"], "music": options["music"], "out": options["out"]}
+    lacking = [name for name, value in needed.items() if value is None]
+    if lacking and not (given.file or given.settings):
+        raise ConfigError(f"Missing option '--{lacking[0]}'; see --help, or --compare A B for finished evaluations")
+    return model
+
+
+def refuse_beside(option: str, others: Sequence[str]) -> None:
+    """Refuse options beside one that stands alone."""
+    from s2m_ray.errors import ConfigError
+
+    if others:
         raise ConfigError(
-            f"{option}: takes finished evaluations alone, found {', '.join(given)}; score first, then compare"
+            f"{option}: takes finished evaluations alone, found {', '.join(others)}; score first, then compare"
         )
 
 
 def refuse_without(option: str, others: Mapping[str, object]) -> None:
-    """Options that mean nothing without another one are a wrong call."""
+    """Refuse options that mean nothing without another one."""
     from s2m_ray.errors import ConfigError
 
     given = [f"--{name}" for name, value in others.items() if value is not None]
@@ -143,7 +108,7 @@ def refuse_without(option: str, others: Mapping[str, object]) -> None:
 def compare_evaluations(
     folders: list[Path], unit: str | None, metrics: str | None, out: Path | None, as_json: bool
 ) -> None:
-    """Test finished evaluations against each other and print what was found."""
+    """Test finished evaluations against each other and print the result."""
     from s2m_ray.evaluation.compare import as_unit
     from s2m_ray.evaluation.compare import compare as compare_
     from s2m_ray.evaluation.reading import read_evaluations
@@ -162,15 +127,15 @@ def compare_evaluations(
 @app.command("table")
 def result_table(
     runs: Annotated[list[Path], typer.Argument(help="Evaluation folders, or folders above them.")],
-    metrics: Annotated[str, typer.Option(help="Columns.")] = "P@5,MRR,nDCG@5",
-    form: Annotated[str, typer.Option("--format", help="markdown, latex or csv (a line a cell).")] = "markdown",
+    metrics: Annotated[str, typer.Option(help="Metrics of the columns.")] = "P@5,MRR,nDCG@5",
+    form: Annotated[str, typer.Option("--format", help="markdown, latex or csv (one line per cell).")] = "markdown",
     published: Annotated[
-        bool, typer.Option(help="Rows of the papers beside ours: same method, modality and speech corpus.")
+        bool, typer.Option(help="Show rows of the papers beside ours: same method, modality and speech corpus.")
     ] = True,
     unit: Annotated[
-        str | None, typer.Option(help="Of the test behind bold: speaker (default where known) or query.")
+        str | None, typer.Option(help="Unit of the test behind bold: speaker (default where known) or query.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write; none: to print.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write. Without it, the table is printed.")] = None,
     as_json: Json = False,
 ) -> None:
     """Print evaluations as the table of a paper: method x modality x corpus, mean ± std, random floor."""

@@ -1,30 +1,49 @@
-"""What commands print: text for people on stderr, results on stdout."""
+"""Print results on stdout, and text for people on stderr."""
 
 import json
+from io import StringIO
 from typing import Any
 
 import typer
 
+WIDTH = 10_000  # of a table in characters: lines are never wrapped, so that scripts can read them
+
 
 def say(text: str) -> None:
-    """Text for people, on stderr."""
+    """Print a text for people on stderr."""
     typer.echo(text, err=True)
 
 
 def give(as_json: bool, values: dict[str, Any], text: str) -> None:
-    """The result: one JSON line on stdout, or text on stdout."""
+    """Print the result on stdout, as one line of JSON or as a text."""
     typer.echo(json.dumps(values, allow_nan=False, default=str) if as_json else text)
 
 
 def table(rows: list[list[str]]) -> str:
-    """Columns in line; the first row is the header."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join(lines)
+    """Return rows as aligned columns. The first row is the header.
+
+    Example:
+        >>> print(table([["name", "P@5"], ["triplet", "0.522"]]))
+        name     P@5
+        triplet  0.522
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    aligned = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for title in rows[0]:
+        aligned.add_column(Text(title))
+    for row in rows[1:]:
+        aligned.add_row(*map(Text, row))
+    written = StringIO()
+    Console(file=written, width=WIDTH, color_system=None).print(aligned, no_wrap=True, crop=False)
+    lines = written.getvalue().splitlines()
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def metrics_table(evaluations: dict[str, dict[str, Any]]) -> str:
-    """Mean ± deviation over seeds, 95 % interval over queries and random floor of each metric."""
+    """Return a table of each metric: mean ± deviation over seeds, 95 % interval over queries, random floor."""
     rows = [["", "metric", "mean ± std", "95 % interval", "random floor"]]
     for name, evaluation in evaluations.items():
         for metric, value in evaluation["metrics"].items():
@@ -43,5 +62,5 @@ def metrics_table(evaluations: dict[str, dict[str, Any]]) -> str:
     seeds, queries, gallery = len(first["seeds"]), first["queries"], first["gallery"]
     note = f"{queries} queries x {gallery} music items, {seeds} seed{'s' if seeds > 1 else ''}"
     if first["synthetic"]:
-        note += "; the corpus is SYNTHETIC: it shows that the path works, not how well it does on real audio"
+        note += "; the corpus is SYNTHETIC: it shows that the path works, not how well it works on real audio"
     return f"{table(rows)}\n{note}"

@@ -1,7 +1,6 @@
-"""Settings of every job: frozen dataclasses, checked when they are made.
+"""Load the settings of a job from a TOML file, from ``key=value`` texts and from options.
 
-One TOML file a job (``--config``), single keys by ``--set a.b=c``, and the command's own options above both.
-Only ``[resources]`` may change the speed of a job without changing its numbers.
+Options stand above the texts (``--set a.b=c``), and the texts above the file (``--config``).
 """
 
 import difflib
@@ -11,21 +10,32 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from s2m_ray.config.checks import refusal
 from s2m_ray.errors import ConfigError
-from s2m_ray.files.addresses import masked
 from s2m_ray.files.place import is_place
 
 T = TypeVar("T")
 
 
 def load(cls: type[T], file: Path | None = None, settings: Sequence[str] = (), **options: object) -> T:
-    """Build ``cls`` from a TOML file, ``a.b=c`` settings and options, the later above the earlier.
+    """Build settings from a TOML file, ``a.b=c`` texts and options. The later ones override the earlier ones.
 
     Args:
-        options: Values of the command line; None means "not given"; a key ``a__b`` reaches into a table.
+        cls: A settings class.
+        file: The TOML file.
+        settings: Texts ``a.b=c``.
+        options: Values of the command line. None means that an option was not given. A key ``a__b`` reaches into the
+            table ``a``.
 
     Raises:
-        ConfigError: unknown key (with the nearest known one), wrong type or a value out of range.
+        ConfigError: A key is unknown (the message has the nearest known one), or a value has the wrong type or is out
+            of range.
+
+    Example:
+        >>> from s2m_ray.config.training import TrainConfig
+        >>> cfg = load(TrainConfig, None, ["loss.margin=0.2"], speech="s", music="m", out="o", fit__epochs=30)
+        >>> cfg.loss.margin, cfg.fit.epochs
+        (0.2, 30)
     """
     values = read_toml(file) if file is not None else {}
     for setting in settings:
@@ -40,20 +50,21 @@ def load(cls: type[T], file: Path | None = None, settings: Sequence[str] = (), *
 
 
 def from_values(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Build ``cls`` from the values of a table.
+    """Build settings from the values of a table.
 
     Raises:
-        ConfigError: unknown key (with the nearest known one), wrong type or a value out of range.
+        ConfigError: A key is unknown (the message has the nearest known one), or a value has the wrong type or is out
+            of range.
     """
     _refuse_unknown(cls, values, where, "")
     return _build(cls, values)
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """A TOML file's content.
+    """Return the content of a TOML file.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: The file cannot be read.
     """
     try:
         return tomllib.loads(file.read_text())
@@ -97,15 +108,11 @@ def _build(cls: type[T], values: Mapping[str, Any]) -> T:
     try:
         return TypeAdapter(cls).validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "missing":
-            raise ConfigError(f"{key}: missing; it has no default") from None
-        raise ConfigError(masked(f"{key}={first['input']!r}: {first['msg']}")) from None
+        raise refusal(cls, error) from None
 
 
 def to_dict(config: object) -> dict[str, Any]:
-    """A config as plain JSON values."""
+    """Return settings as plain JSON values."""
     assert is_dataclass(config)
     return {f.name: _plain(getattr(config, f.name)) for f in fields(config)}
 

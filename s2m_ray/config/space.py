@@ -1,4 +1,4 @@
-"""What a sweep searches: lists and ranges of settings, checked before anything starts, and the points in them."""
+"""The space of a sweep: lists and ranges of settings, which are checked before anything starts, and its points."""
 
 import difflib
 import itertools
@@ -13,7 +13,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from s2m_ray.config.training import TrainConfig
 from s2m_ray.errors import ConfigError
-from s2m_ray.seeds import rng
 
 TABLES = ("loss", "fit", "model", "parity")  # of TrainConfig, whose keys can be searched; beside `modality`
 ELSEWHERE = {
@@ -27,14 +26,14 @@ Point = dict[str, Any]  # setting -> value
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``, both included."""
+    """A range of numbers from ``low`` to ``high``, with both ends."""
 
     kind: Kind
     low: float
     high: float
 
     def at(self, share: float) -> float | int:
-        """The number at a share in [0, 1) of the range."""
+        """Return the number at a share in [0, 1) of the range."""
         if self.kind == "integers":
             return int(self.low) + int(share * (self.high - self.low + 1))
         if self.kind == "loguniform":
@@ -53,7 +52,7 @@ Space = dict[str, Axis]
 
 
 def searchable() -> dict[str, Any]:
-    """Every key that can be searched, and the type of its values."""
+    """Return every key that can be searched, with the type of its values."""
     found: dict[str, Any] = {"modality": get_type_hints(TrainConfig)["modality"]}
     for table in TABLES:
         types = get_type_hints(get_type_hints(TrainConfig)[table])
@@ -62,7 +61,12 @@ def searchable() -> dict[str, Any]:
 
 
 def split_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """``--set`` options: those with one value, and those with several or a range, by key."""
+    """Split ``--set`` texts into plain settings and axes. An axis has several values or a range.
+
+    Example:
+        >>> split_settings(["fit.epochs=30", "loss.margin=0.2,0.4"])
+        (['fit.epochs=30'], {'loss.margin': '0.2,0.4'})
+    """
     plain, axes = [], {}
     for setting in settings:
         key, _, text = setting.partition("=")
@@ -74,10 +78,14 @@ def split_settings(settings: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def read_space(base: TrainConfig, given: Mapping[str, Any]) -> Space:
-    """Axes of a space as written: TOML lists, ``0,0.5,1``, ``loguniform(1e-4, 1e-2)``, or single values.
+    """Read the axes of a space: TOML lists, texts such as ``0,0.5`` or ``loguniform(1e-4, 1e-2)``, or single values.
+
+    Args:
+        base: Settings of every trial.
+        given: Axes by key.
 
     Raises:
-        ConfigError: an unknown key, an empty or repeated value, a number that is not finite or not allowed there.
+        ConfigError: A key is unknown, a list is empty or repeats a value, or a number is not finite or not allowed.
     """
     space = {key: _axis(key, value) for key, value in _known(given)}
     ends = {key: _ends(axis) for key, axis in space.items()}
@@ -94,10 +102,14 @@ def read_space(base: TrainConfig, given: Mapping[str, Any]) -> Space:
 
 
 def grid(space: Space) -> Iterator[Point]:
-    """Every combination, the last key moving fastest.
+    """Yield every combination. The last key moves fastest.
 
     Raises:
-        ConfigError: a key has a range.
+        ConfigError: A key has a range.
+
+    Example:
+        >>> list(grid({"loss.margin": (0.2, 0.4), "fit.epochs": (30,)}))
+        [{'loss.margin': 0.2, 'fit.epochs': 30}, {'loss.margin': 0.4, 'fit.epochs': 30}]
     """
     for key, axis in space.items():
         if isinstance(axis, Range):
@@ -107,7 +119,9 @@ def grid(space: Space) -> Iterator[Point]:
 
 
 def draw(space: Space, number: int, *, seed: int) -> Point:
-    """The random point of that number: it does not depend on how many are drawn."""
+    """Return the random point of a number. It does not depend on how many points are drawn."""
+    from s2m_ray.seeds import rng  # numpy, which --help does without
+
     point = {}
     for key, axis in space.items():
         share = float(rng(seed, "space", key, number).random())
@@ -116,7 +130,7 @@ def draw(space: Space, number: int, *, seed: int) -> Point:
 
 
 def size(space: Space) -> float:
-    """Number of different points; infinite with a range of real numbers."""
+    """Return the number of different points, which is infinite with a range of real numbers."""
     counts = [
         (axis.high - axis.low + 1 if axis.kind == "integers" else math.inf) if isinstance(axis, Range) else len(axis)
         for axis in space.values()
@@ -125,15 +139,15 @@ def size(space: Space) -> float:
 
 
 def contains(space: Space, point: Mapping[str, Any]) -> bool:
-    """Whether the point is one of the space."""
+    """Tell whether a point belongs to the space."""
     return set(point) == set(space) and all(point[key] in axis for key, axis in space.items())
 
 
 def changed(base: TrainConfig, point: Mapping[str, Any]) -> TrainConfig:
-    """``base`` with the settings of a point.
+    """Return ``base`` with the settings of a point.
 
     Raises:
-        ConfigError: they are not allowed, or not together.
+        ConfigError: The settings are not allowed, or not together.
     """
     tables: dict[str, dict[str, Any]] = {}
     for key, value in point.items():
@@ -147,13 +161,13 @@ def changed(base: TrainConfig, point: Mapping[str, Any]) -> TrainConfig:
 
 
 def value_of(cfg: TrainConfig, key: str) -> Any:
-    """What a config has under ``table.name``."""
+    """Return the value of a config under ``table.name``."""
     table, _, name = key.rpartition(".")
     return getattr(getattr(cfg, table) if table else cfg, name)
 
 
 def _ends(axis: Axis) -> tuple[Any, ...]:
-    """The values that a check looks at."""
+    """Return the values that a check looks at."""
     if isinstance(axis, Range):
         return (axis.at(0.0), int(axis.high) if axis.kind == "integers" else axis.high)
     return axis
@@ -168,7 +182,7 @@ def _typed(cls: type, name: str, value: Any, prefix: str = "") -> Any:
 
 
 def flat(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Keys ``table.name`` with their values, from nested tables or as they are."""
+    """Yield keys ``table.name`` with their values, from nested tables or from flat ones."""
     for name, value in given.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{name}.")
@@ -241,12 +255,12 @@ def _value(text: str) -> Any:
 
 
 def describe(space: Space) -> dict[str, Any]:
-    """As JSON values."""
+    """Return the space as JSON values."""
     return {key: str(axis) if isinstance(axis, Range) else list(axis) for key, axis in space.items()}
 
 
 def named(point: Mapping[str, Any]) -> str:
-    """For people: ``emo_lambda=0.5, margin=0.4``."""
+    """Return a point in words, such as ``emo_lambda=0.5, margin=0.4``."""
     return ", ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in point.items()) or "as configured"
 
 

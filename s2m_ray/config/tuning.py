@@ -1,11 +1,14 @@
 """Settings of `s2m tune`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from s2m_ray.config import space as spaces
+from s2m_ray.config.checks import require, settings
 from s2m_ray.config.corpora import Split
 from s2m_ray.config.loading import read_toml
 from s2m_ray.config.space import Space, flat
@@ -18,97 +21,99 @@ BEST, BASELINE = "best", "baseline"  # folders of their checkpoints
 LOGGERS = ("mlflow", "wandb")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(at="sweep")
 class SweepConfig:
-    """How one searches. ``pack``, ``concurrent``, ``retries`` and ``stall_s`` change no number."""
+    """How a sweep searches. ``pack``, ``concurrent``, ``retries`` and ``stall_s`` change no number."""
 
-    search: Search = "grid"
-    samples: int = 0  # configurations of a random or Optuna search
-    search_seed: int = 0  # of a random or Optuna search
-    scheduler: Scheduler = "none"  # asha: configurations that fall behind are ended early
-    grace_epochs: int = 10  # asha: no configuration ends sooner
-    metric: Literal["P", "MRR", "nDCG"] = "nDCG"  # that chooses
-    k: int = 5  # cut-off rank of P and nDCG
-    bootstrap: int = 1000  # resamples behind the intervals
-    test_split: Literal["test", "valid"] = "test"  # valid: with a holdout, which then is what is chosen by
-    pack: int = 0  # trials trained side by side; 0 = as many as are fastest
-    concurrent: int = 0  # packs at a time; 0 = as many as there is room for
-    retries: int = 2  # of a pack whose worker died
-    stall_s: float = 600.0  # if nothing moves for so long, the sweep ends, and can go on
-    log_to: tuple[str, ...] = ()  # of LOGGERS
+    search: Annotated[Search, Field(description="grid (the default), random or optuna.")] = "grid"
+    samples: Annotated[int, Field(ge=0, description="Configurations of a random or Optuna search.")] = 0
+    search_seed: Annotated[int, Field(description="Seed of a random or Optuna search.")] = 0
+    scheduler: Annotated[
+        Scheduler, Field(description="none (the default), or asha, which ends configurations that fall behind.")
+    ] = "none"
+    grace_epochs: Annotated[int, Field(ge=1, description="With asha: no configuration ends sooner.")] = 10
+    metric: Annotated[
+        Literal["P", "MRR", "nDCG"], Field(description="Metric that chooses: nDCG (the default), P or MRR.")
+    ] = "nDCG"
+    k: Annotated[int, Field(ge=1, description="Cut-off rank of P and nDCG.")] = 5
+    bootstrap: Annotated[int, Field(ge=1, description="Resamples behind the intervals.")] = 1000
+    test_split: Annotated[
+        Literal["test", "valid"],
+        Field(
+            description="Split that winner and baseline look at once: test (the default), or valid with a holdout."
+        ),
+    ] = "test"
+    pack: Annotated[
+        int, Field(ge=0, description="Trials that train side by side. 0 means as many as are fastest.")
+    ] = 0
+    concurrent: Annotated[
+        int, Field(ge=0, description="Packs of trials at a time. 0 means as many as there is room for.")
+    ] = 0
+    retries: Annotated[int, Field(ge=0, description="Retries of a pack whose worker died.")] = 2
+    stall_s: Annotated[
+        float, Field(gt=0, description="End the sweep if nothing moves for so many seconds. It can resume.")
+    ] = 600.0
+    log_to: Annotated[tuple[str, ...], Field(description="mlflow, wandb or both: mlflow,wandb.")] = ()
 
     def __post_init__(self) -> None:
-        for name, kind in (("search", Search), ("scheduler", Scheduler)):
-            if getattr(self, name) not in get_args(kind):
-                raise ConfigError(f"sweep.{name}={getattr(self, name)}: expected one of {', '.join(get_args(kind))}")
-        if (self.samples > 0) == (self.search == "grid"):
-            expected = "none: a grid has all of its points" if self.samples else "a number: --samples 20"
-            raise ConfigError(f"sweep.samples={self.samples} with sweep.search={self.search}: expected {expected}")
-        for name in ("k", "bootstrap", "grace_epochs"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"sweep.{name}={getattr(self, name)}: expected at least 1")
-        for name in ("pack", "concurrent", "retries", "samples"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"sweep.{name}={getattr(self, name)}: expected 0 or more")
-        if not self.stall_s > 0:
-            raise ConfigError(f"sweep.stall_s={self.stall_s}: expected a value above 0")
+        wanted = "none: a grid has all of its points" if self.samples else "a number: --samples 20"
+        fits = (self.samples > 0) != (self.search == "grid")
+        require(fits, "sweep.samples", f"{self.samples} with sweep.search={self.search}", wanted)
         unknown = [name for name in self.log_to if name not in LOGGERS]
-        if unknown:
-            raise ConfigError(f"sweep.log_to={unknown[0]}: expected {' or '.join(LOGGERS)}")
+        require(not unknown, "sweep.log_to", unknown[:1] and unknown[0], " or ".join(LOGGERS))
 
     @property
     def objective(self) -> str:
-        """The metric that chooses, as it is called in an evaluation."""
+        """Return the metric that chooses, by its name in an evaluation."""
         return self.metric if self.metric == "MRR" else f"{self.metric}@{self.k}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings()
 class TuneConfig(TrainConfig):
-    """Two stores and a space -> sweep. All keys of a training, which hold for every trial, and these."""
+    """How two stores and a space become a sweep. The keys of a training hold for every trial."""
 
     space: dict[str, Any] = field(default_factory=dict, hash=False)
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.parity.valid_on_test_music:
-            raise ConfigError(
-                "parity.valid_on_test_music=True: expected false: a sweep must not look at the test split"
-            )
-        if self.sweep.test_split == "valid" and not self.holdout.speakers:
-            raise ConfigError("sweep.test_split=valid: expected test without a holdout: valid is what one chooses by")
-        found = spaces.read_space(self.base, self.space)
-        if not found:
+        wanted = "false, because a sweep must not look at the test split"
+        require(not self.parity.valid_on_test_music, "parity.valid_on_test_music", True, wanted)
+        is_untouched = self.sweep.test_split == "test" or bool(self.holdout.speakers)
+        wanted = "test without a holdout, because the sweep chooses by valid"
+        require(is_untouched, "sweep.test_split", self.sweep.test_split, wanted)
+        axes = spaces.read_space(self.base, self.space)
+        if not axes:
             raise ConfigError(
                 "space: empty, expected at least one setting with several values, such as --margin 0.2,0.4"
             )
         if self.sweep.search == "grid":
-            spaces.grid(found)
-        elif self.sweep.samples > spaces.size(found):
-            count = spaces.size(found)
+            spaces.grid(axes)
+        elif self.sweep.samples > spaces.size(axes):
+            count = spaces.size(axes)
             raise ConfigError(f"sweep.samples={self.sweep.samples}: the space has {count:.0f} points; use a grid")
 
     @property
     def base(self) -> TrainConfig:
-        """What all trials have in common, as a config of `s2m train`."""
+        """Return the settings that all trials share, as settings of `s2m train`."""
         return TrainConfig(**{f.name: getattr(self, f.name) for f in fields(TrainConfig)})
 
     @property
     def axes(self) -> Space:
-        """The space, read."""
+        """Return the axes of the space."""
         return spaces.read_space(self.base, self.space)
 
     @property
     def select_split(self) -> Split | Literal["holdout"]:
-        """What one chooses by."""
+        """Return the split by which the sweep chooses."""
         return "holdout" if self.holdout.speakers else "valid"
 
 
 def with_axes(file: Path | None, axes: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The ``[space]`` of a TOML file with the axes of the command line above it; None if there is neither.
+    """Return the ``[space]`` of a TOML file, overridden by the axes of the command line; None if there is neither.
 
     Raises:
-        ConfigError: the file cannot be read, or its ``space`` is no table.
+        ConfigError: The file cannot be read, or its ``space`` is no table.
     """
     given = read_toml(file).get("space", {}) if file else {}
     if not isinstance(given, Mapping):

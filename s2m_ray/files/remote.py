@@ -19,8 +19,6 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from pyarrow.fs import FileSelector, FileSystem, FileType
-
 from s2m_ray.errors import StoreError
 from s2m_ray.files.addresses import masked
 from s2m_ray.files.services import filesystem, reason_of
@@ -93,10 +91,14 @@ class Remote:
 
     def is_dir(self) -> bool:
         """Tell whether there are objects below this name."""
+        from pyarrow.fs import FileType
+
         return bool(self._info().type == FileType.Directory)
 
     def glob(self, pattern: str) -> Iterator["Remote"]:
         """Yield the files of this folder whose names match the pattern."""
+        from pyarrow.fs import FileSelector
+
         with self.telling():
             filesystem, path = self.opened()
             infos = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
@@ -174,6 +176,8 @@ class Remote:
     def opened(self) -> tuple[Any, str]:
         """Return Arrow's file system, of which a process has one per service, and the path within it."""
         if not self.uri.startswith(tuple(f"{scheme}://" for scheme in WHOLE)):
+            from pyarrow.fs import FileSystem
+
             return FileSystem.from_uri(self.uri)
         head, _, query = self.uri.partition("?")
         scheme, _, rest = head.partition("://")

@@ -6,8 +6,6 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from pyarrow.fs import FileSystem
-
 from s2m_ray.files.addresses import S3_OPTIONS, masked
 
 CONNECT_S = 5.0  # enough for a service that is there
@@ -25,6 +23,8 @@ def filesystem(scheme: str, netloc: str, query: str) -> Any:
         netloc: Bucket, with credentials before an ``@`` if the URI has them.
         query: Options of the URI.
     """
+    from pyarrow.fs import FileSystem
+
     if scheme == "s3":
         return _s3(netloc, dict(parse_qsl(query)))
     if "retry_limit_seconds=" not in query:

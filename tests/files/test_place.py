@@ -34,6 +34,7 @@ from s2m_ray.config.resources import ResourceConfig
 from s2m_ray.config.training import TrainConfig
 from s2m_ray.errors import ConfigError, Interrupted, ManifestError, StoreError
 from s2m_ray.files import claims as lock
+from s2m_ray.files import services
 from s2m_ray.files.addresses import masked
 from s2m_ray.files.claims import claim, locked
 from s2m_ray.files.journal import STOP, Journal, StopSign, clear, entries, journal_path
@@ -239,7 +240,7 @@ def test_a_config_takes_uris_and_tells_no_secret():
 
 def test_models_and_evaluations_are_local():
     for kind in (TrainConfig, EvalConfig):
-        with pytest.raises(ConfigError, match="out=s3://bucket/x: expected a local folder; only stores may be URIs"):
+        with pytest.raises(ConfigError, match="out=s3://bucket/x: expected a local folder; only manifests and stores may be URIs"):
             load(kind, speech="s", music="m", out=Path("s3://K:SECRET@bucket/x"))
 
 
@@ -406,6 +407,7 @@ def test_a_place_that_does_not_answer_is_one_line_within_seconds(server, monkeyp
 def test_credentials_and_endpoint_may_come_from_the_environment(server, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.SECRET)
+    services.filesystem.cache_clear()  # a process keeps one connection per bucket
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     name = uuid4().hex
