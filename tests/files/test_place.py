@@ -240,7 +240,9 @@ def test_a_config_takes_uris_and_tells_no_secret():
 
 def test_models_and_evaluations_are_local():
     for kind in (TrainConfig, EvalConfig):
-        with pytest.raises(ConfigError, match="out=s3://bucket/x: expected a local folder; only manifests and stores may be URIs"):
+        with pytest.raises(
+            ConfigError, match="out=s3://bucket/x: expected a local folder; only manifests and stores may be URIs"
+        ):
             load(kind, speech="s", music="m", out=Path("s3://K:SECRET@bucket/x"))
 
 
