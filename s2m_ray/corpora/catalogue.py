@@ -1,6 +1,6 @@
-"""A corpus on disk or in object storage -> manifest rows, one module a family.
+"""Import a corpus, on disk or in object storage, as manifest rows.
 
-``CORPORA`` is what `s2m manifest` knows.
+``CORPORA`` lists the corpora that `s2m manifest` knows.
 """
 
 import inspect
@@ -54,36 +54,41 @@ MAY_LACK = ("audioset",)  # videos vanish from the web
 def corpus_rows(
     corpus: str, root: Place, notes: Notes, /, *, labels: Labels | None = None, missing: str = "", **options: Any
 ) -> Iterator[Row]:
-    """Rows of a corpus one by one, with absolute paths.
+    """Yield the rows of a corpus one by one, with absolute paths.
 
     Args:
         labels: The user's own labels: other names, and coordinates that each row then carries.
-        missing: ``skip`` leaves out what an index names and is not there, ``refuse`` does not; default by corpus.
-        options: Of the importer: ``modality``, ``split``, ``columns``, ``corpus``, ``classes``, ``leaks``, ...
+        missing: ``skip`` leaves out files that an index names and that are absent; ``refuse`` raises. The default
+            depends on the corpus.
+        options: Of the importer, such as ``modality``, ``split``, ``columns``, ``corpus``, ``classes`` and ``leaks``.
 
     Raises:
-        ManifestError: unknown corpus or option, no such root, a root without the corpus's layout, or a label without
-            coordinates.
+        ManifestError: The corpus or an option is unknown, the root is missing or has another layout, or a label
+            has no coordinates.
     """
-    found = _known(corpus)
+    chosen = _known(corpus)
     if not root.exists():
         raise ManifestError(f"{root}: no such file or folder, expected the root of '{corpus}'")
-    accepted = dict(list(inspect.signature(found.rows).parameters.items())[2:])
+    accepted = dict(list(inspect.signature(chosen.rows).parameters.items())[2:])
     for leak in options.get("leaks", ()):
-        if leak not in found.leaks:
-            known = ", ".join(found.leaks) or "none: its splits are the original's"
+        if leak not in chosen.leaks:
+            known = ", ".join(chosen.leaks) or "none: its splits are the original's"
             raise ManifestError(f"corpus '{corpus}': leak '{leak}' is not known, expected {known}")
-    if not found.leaks:
+    if not chosen.leaks:
         options.pop("leaks", None)
     for name in options:
         if name not in accepted:
-            raise ManifestError(f"corpus '{corpus}': option '{name}' does not apply, its layout gives it")
+            raise ManifestError(
+                f"corpus '{corpus}': option '{name}' does not apply, its layout gives it; leave it out"
+            )
     for name, parameter in accepted.items():
         if parameter.default is parameter.empty and name not in options:
-            raise ManifestError(f"corpus '{corpus}': option '{name}' is missing, the files do not tell it")
+            raise ManifestError(
+                f"corpus '{corpus}': option '{name}' is missing, and the files do not tell it; give it"
+            )
     if "labels" in accepted and labels is not None:
         options["labels"] = labels
-    for row in found.rows(located(root), notes, **options):
+    for row in chosen.rows(located(root), notes, **options):
         yield _labelled(row, labels or Labels(), corpus)
     if notes.missing and (missing or ("skip" if corpus in MAY_LACK else "refuse")) != "skip":
         raise ManifestError(
@@ -93,13 +98,25 @@ def corpus_rows(
 
 
 def import_corpus(corpus: str, root: Place, /, **options: Any) -> pa.Table:
-    """Manifest of a corpus, whole in memory; options and errors are those of :func:`corpus_rows`."""
+    """Return the whole manifest of a corpus as a table; options and errors are the same as for :func:`corpus_rows`.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     song = Path(folder, "train", "happy", "a.wav")
+        ...     song.parent.mkdir(parents=True)
+        ...     _ = song.write_bytes(b"")
+        ...     table = import_corpus("folder", Path(folder), modality="music", corpus="mine")
+        >>> table.select(["item_id", "split", "emotion"]).to_pylist()
+        [{'item_id': 'mine/train/happy/a.wav', 'split': 'train', 'emotion': 'happy'}]
+    """
     rows = list(corpus_rows(corpus, root, Notes(), **options))
     return from_rows(rows, str(root))
 
 
 def leaks_of(corpus: str, chosen: Iterable[str], *, all_of_them: bool) -> tuple[str, ...]:
-    """Names of the original's leaks that are to come back."""
+    """Return the names of the original code's leaks that are to come back."""
     return tuple(_known(corpus).leaks) if all_of_them else tuple(chosen)
 
 

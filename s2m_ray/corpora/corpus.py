@@ -1,4 +1,4 @@
-"""What importers share: how a corpus describes itself, and how its index files are read."""
+"""Describe a corpus, and read the index files that importers share."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,20 +14,20 @@ from s2m_ray.manifest.schema import Row
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus that `s2m manifest` knows."""
+    """A corpus that `s2m manifest` knows: its layout, its splits and the function that lists its rows."""
 
     name: str
     layout: str  # what is expected at the root
     splits: str
-    rows: Callable[..., Iterable[Row]]  # of (root, notes, **options)
-    leaks: Mapping[str, str] = field(default_factory=dict)  # of the original code, by the names for --leak
+    rows: Callable[..., Iterable[Row]]  # called with (root, notes, **options)
+    leaks: Mapping[str, str] = field(default_factory=dict)  # what --leak NAME brings back from the original code
 
 
 def index_rows(path: Place, columns: Iterable[str], what: str, delimiter: str = ",") -> Iterator[dict[str, str]]:
-    """Lines of an index with a header, as text.
+    """Yield the lines of an index with a header, each as a dictionary of text.
 
     Raises:
-        ManifestError: the file is missing, lacks a column or has a line that is too short.
+        ManifestError: The file is missing, lacks a column or has a line that is too short.
     """
     lines = csv.DictReader(StringIO(read_text(path, what)), delimiter=delimiter)
     names = lines.fieldnames or []
@@ -41,10 +41,10 @@ def index_rows(path: Place, columns: Iterable[str], what: str, delimiter: str = 
 
 
 def label_of(code: str, labels: Mapping[str, str], where: object) -> str:
-    """The emotion that a corpus's code means.
+    """Return the emotion that a corpus's code stands for.
 
     Raises:
-        ManifestError: no such code.
+        ManifestError: The corpus has no such code.
     """
     if code not in labels:
         raise ManifestError(f"{where}: unknown label '{code}', expected one of {', '.join(labels)}")
@@ -52,10 +52,10 @@ def label_of(code: str, labels: Mapping[str, str], where: object) -> str:
 
 
 def choice(name: str, value: str, known: Iterable[str]) -> str:
-    """An option's value.
+    """Return an option's value after checking that it is one of the known values.
 
     Raises:
-        ManifestError: it is none of the known ones.
+        ManifestError: The value is not known.
     """
     if value not in (options := tuple(known)):
         raise ManifestError(f"{name} '{value}': expected one of {', '.join(options)}")
@@ -63,7 +63,7 @@ def choice(name: str, value: str, known: Iterable[str]) -> str:
 
 
 def file_for(item: str, files: Mapping[str, Found], notes: Notes) -> str | None:
-    """Where the audio of an index's item is; None, and noted, if it is missing."""
+    """Return the URI of an item's audio, or None if it is missing, which ``notes`` then records."""
     if item in files:
         return files[item].uri
     notes.missing.append(item)
@@ -71,10 +71,10 @@ def file_for(item: str, files: Mapping[str, Found], notes: Notes) -> str | None:
 
 
 def copy_in(row: Row, split: str) -> Row:
-    """The item once more, in another split, under an id of its own: what a leak of the original code does."""
+    """Return a copy of an item in another split under a new id, as a leak of the original code puts it there."""
     return {**row, "item_id": f"{row['item_id']}@{split}", "split": split}
 
 
 def as_row(name: str, item: str, uri: str, **values: Any) -> Row:
-    """A row with the corpus in its id."""
+    """Return a manifest row whose id starts with the corpus."""
     return {"item_id": f"{name}/{item}", "uri": uri, "corpus": name, **values}

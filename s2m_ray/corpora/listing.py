@@ -1,4 +1,4 @@
-"""Audio files below a folder, local or remote, one after the other: nothing but the names of one folder is held."""
+"""List the audio files below a local or remote folder in order, with only a few folders' names in memory."""
 
 import errno
 import os
@@ -42,29 +42,34 @@ SHOWN = 3
 
 
 class Found(NamedTuple):
-    """A file: its path below the root, and how to open it."""
+    """A file that was listed: its path below the root and the URI that opens it."""
 
     relative: str  # with slashes
     uri: str
 
     @property
     def stem(self) -> str:
-        """File name without suffix."""
+        """Return the file's name without its suffix."""
         return posixpath.splitext(posixpath.basename(self.relative))[0]
 
 
 @dataclass
 class Notes:
-    """What was passed over, for the user to know."""
+    """What an importer passed over, so that the user can be told.
+
+    Example:
+        >>> Notes(missing=["a", "b", "c", "d"], broken_links=1).lines()
+        ['4 files are missing: a, b, c and 1 more', '1 links lead nowhere']
+    """
 
     unreadable: list[str] = field(default_factory=list)
     broken_links: int = 0
-    folder_links: int = 0  # to a folder that is listed in its own place, or a loop
+    folder_links: int = 0  # links to a folder that is listed in its own place, and loops
     not_utf8: int = 0
-    missing: list[str] = field(default_factory=list)  # in an index, but not there
+    missing: list[str] = field(default_factory=list)  # named by an index, but absent
 
     def lines(self) -> list[str]:
-        """One sentence each."""
+        """Return one sentence for each kind of note."""
         said = []
         for what, names in (
             ("folders or files cannot be read", self.unreadable),
@@ -83,14 +88,15 @@ class Notes:
 
 
 def files(root: Place, notes: Notes, suffixes: Iterable[str] = SUFFIXES) -> Iterator[Found]:
-    """Files with one of the suffixes (in any case) below ``root``, sorted within each folder.
+    """Yield the files below ``root`` that have one of the suffixes (in any case), sorted within each folder.
 
-    Hidden ones are passed over: they are AppleDouble files (``._a.wav``) and the like. Links to files are files;
-    links to folders outside the root are followed, once. A folder that cannot be read is noted, and the others go on.
+    Hidden files are passed over, because they are AppleDouble files (``._a.wav``) and the like. A link to a file
+    counts as a file. A link to a folder outside the root is followed once. A folder that cannot be read is noted,
+    and the listing goes on.
 
     Raises:
         ManifestError: ``root`` is no folder, or cannot be read.
-        StoreError: a service does not answer, or ``root`` is a URI with credentials, which each row would repeat.
+        StoreError: A service does not answer, or ``root`` is a URI with credentials, which each row would repeat.
     """
     wanted = tuple(suffixes)
     if not root.is_dir():
@@ -108,26 +114,27 @@ def files(root: Place, notes: Notes, suffixes: Iterable[str] = SUFFIXES) -> Iter
 
 
 def by_stem(root: Place, notes: Notes, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Found]:
-    """All audio files by their names without suffix.
+    """Return all audio files by their names without suffix.
 
     Raises:
-        ManifestError: two files have one name, so that nothing tells which one an index means.
+        ManifestError: Two files have the same name, so nothing tells which of them an index means.
     """
-    found: dict[str, Found] = {}
+    by_name: dict[str, Found] = {}
     for file in files(root, notes, suffixes):
-        other = found.setdefault(file.stem, file)
+        other = by_name.setdefault(file.stem, file)
         if other is not file:
             raise ManifestError(
-                f"{root}: '{other.relative}' and '{file.relative}' have one name, expected one of them"
+                f"{root}: '{other.relative}' and '{file.relative}' have one name, so nothing tells "
+                "which one an index means; expected one file of each name"
             )
-    return found
+    return by_name
 
 
 def uri_of(place: Place) -> str:
-    """How a manifest writes a place.
+    """Return the address of a place as a manifest writes it.
 
     Raises:
-        StoreError: a URI with credentials.
+        StoreError: The URI has credentials in it.
     """
     if has_secrets(place):
         raise StoreError(
@@ -145,7 +152,7 @@ def _local(root: str, notes: Notes) -> Iterator[tuple[str, str]]:
     real_root = os.path.realpath(root)
     seen: set[tuple[int, int]] = set()  # folders outside the root, to which links lead
     levels = [(_entries(root, notes), "", False)]
-    if notes.unreadable:  # all that there is
+    if notes.unreadable:  # the root itself
         raise ManifestError(f"{notes.unreadable[0]}, expected a folder that can be listed")
     while levels:
         entries, prefix, outside = levels[-1]
@@ -174,7 +181,7 @@ def _local(root: str, notes: Notes) -> Iterator[tuple[str, str]]:
 
 
 def _is_new(path: str, real_root: str, seen: set[tuple[int, int]]) -> bool:
-    """Whether a folder that a link leads to is not listed in its own place, and was not reached before."""
+    """Tell whether a linked folder lies outside the root and is reached for the first time."""
     real = os.path.realpath(path)
     if real == real_root or real.startswith(real_root + os.sep):
         return False
@@ -195,7 +202,7 @@ def _entries(folder: str, notes: Notes) -> Iterator[os.DirEntry[str]]:
 
 
 def _remote(root: Place) -> Iterator[tuple[str, str]]:
-    """Folders are listed some ahead of where the walk is: each takes a round trip."""
+    """Walk a remote folder, listing several folders ahead, because each listing takes a round trip."""
     head, mark, query = uri_of(root).partition("?")
     with telling(root), ThreadPoolExecutor(AT_ONCE) as pool:
         filesystem, path = arrow_filesystem(address_of(root))
@@ -222,10 +229,13 @@ def _below(
 
 
 def read_text(place: Place, what: str) -> str:
-    """A text file of a corpus: UTF-8, or Latin-1 where it is not.
+    """Return the text of a corpus's file, read as UTF-8, or as Latin-1 where it is not valid UTF-8.
+
+    Args:
+        what: What the file should be, for the message.
 
     Raises:
-        ManifestError: no such file; ``what`` says what it is.
+        ManifestError: The file is missing or cannot be read.
     """
     try:
         content = place.read_bytes()
@@ -240,5 +250,5 @@ def read_text(place: Place, what: str) -> str:
 
 
 def located(root: Place) -> Place:
-    """The root, with a local path made absolute."""
+    """Return the root, with a local path made absolute."""
     return root.absolute()

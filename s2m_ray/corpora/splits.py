@@ -1,4 +1,4 @@
-"""Splits that a corpus does not bring along: seeded, by group, and with the share of every label."""
+"""Draw splits for a corpus that brings none: seeded, by group, and with the share of every label."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,21 +8,30 @@ import numpy as np
 from s2m_ray.seeds import rng
 
 SHARES = {"train": 0.75, "valid": 0.10, "test": 0.15}
-PARITY_STATE = 42  # of the original code's splits (Doh et al., ICASSP 2023)
+PARITY_STATE = 42  # the random state of the original code's splits (Doh et al., ICASSP 2023)
 
 
 def by_group(
     groups: Sequence[Sequence[str]], labels: Sequence[str], shares: Mapping[str, float], *, seed: int = 0
 ) -> list[str]:
-    """A split for each item, such that items that share anything are in one split.
+    """Return a split for each item, so that items that share a group lie in one split.
 
-    Clusters of items that hang together go one after the other, the large ones first and otherwise in a random order,
-    each to the split that still lacks most of its labels. So shares are kept as far as the clusters allow.
+    Items that are connected through shared groups form a cluster. The clusters are assigned one after the other,
+    large ones first and otherwise in a random order. Each goes to the split that still lacks most of its labels, so
+    the shares are kept as far as the clusters allow.
 
     Args:
-        groups: Of each item, what no two splits may share: its speaker, its piece, its wording; empty: itself alone.
-        labels: Of each item; every split gets its share of each.
-        shares: Of each split; they sum to 1.
+        groups: For each item, the names that no two splits may share, such as its speaker, piece or wording. An item
+            without names is a cluster by itself.
+        labels: The label of each item; every split gets its share of each label.
+        shares: The share of each split; the shares sum to 1.
+        seed: Equal seeds give equal splits.
+
+    Example:
+        >>> speakers = [["ann"], ["ann"], ["ben"], ["ben"]]
+        >>> splits = by_group(speakers, ["happy"] * 4, {"train": 0.5, "test": 0.5})
+        >>> splits[0] == splits[1], splits[2] == splits[3], sorted(splits)
+        (True, True, ['test', 'test', 'train', 'train'])
     """
     members = _clusters(groups)
     order = rng(seed, "splits").permutation(len(members))
@@ -42,9 +51,14 @@ def by_group(
 
 
 def at_random(labels: Sequence[str], share: float) -> list[bool]:
-    """Whether each item is in the smaller part of the original code's random split: stratified, state 42.
+    """Tell for each item whether it falls in the smaller part of the original code's random split.
 
-    The original shares speakers between the two parts; for parity only.
+    The split is stratified by label and drawn with random state 42. It lets a speaker appear in both parts, so it
+    serves only to reproduce the original numbers.
+
+    Args:
+        labels: The label of each item.
+        share: The share of the smaller part, in (0, 1).
     """
     from sklearn.model_selection import train_test_split
 
@@ -54,7 +68,7 @@ def at_random(labels: Sequence[str], share: float) -> list[bool]:
 
 
 def _clusters(groups: Sequence[Sequence[str]]) -> list[list[int]]:
-    """Items that are connected by what they share."""
+    """Return the indices of the items in each cluster that shared names connect."""
     parent = list(range(len(groups)))
 
     def root(i: int) -> int:

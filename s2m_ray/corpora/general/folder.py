@@ -1,4 +1,4 @@
-"""A folder per label: ``ROOT/happy/a.mp3``, or ``ROOT/train/happy/a.mp3``; or a bulk library without labels."""
+"""Import a folder per label (``ROOT/happy/a.mp3``, ``ROOT/train/happy/a.mp3``), or a library without labels."""
 
 from collections.abc import Iterator
 
@@ -14,16 +14,16 @@ from s2m_ray.manifest.schema import Row
 def rows(
     root: Place, notes: Notes, *, modality: str, corpus: str = "", split: str = "", labels: Labels | None = None
 ) -> Iterator[Row]:
-    """One row an audio file; a folder named as an emotion or a split gives that value.
+    """Yield one row for each audio file; a folder named after an emotion or a split gives that value.
 
     Args:
-        modality: ``speech`` or ``music``; a folder does not tell.
-        corpus: Name to note; the folder's own if empty.
-        split: For the files that no folder assigns to one; none if empty.
-        labels: Names of folders that count as emotions, beside the known ones.
+        modality: ``speech`` or ``music``, because a folder does not tell it.
+        corpus: Name to record; the folder's own name if empty.
+        split: The split of files that no folder assigns; none if empty.
+        labels: Names of folders that count as emotions, besides the known ones.
 
     Raises:
-        ManifestError: no audio file below ``root``.
+        ManifestError: There is no audio file below ``root``.
     """
     name, known = corpus or root.name, labels or Labels()
     empty = True

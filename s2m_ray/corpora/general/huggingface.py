@@ -1,7 +1,7 @@
-"""A folder of Hugging Face's `datasets`: saved to disk (Arrow), as Parquet shards, or an audiofolder with metadata.
+"""Import a folder of Hugging Face's `datasets`: Arrow saved to disk, Parquet shards, or audio files with metadata.
 
-The package itself is not needed. Audio that lies within Arrow or Parquet files is written out to a folder, once: a
-manifest names files. Class labels are numbers whose names stand in the dataset's features.
+The package itself is not needed. Audio within Arrow or Parquet files is written out to a folder once, because a
+manifest names files. Class labels are numbers, and the dataset's features give their names.
 """
 
 import json
@@ -18,13 +18,13 @@ from s2m_ray.config.corpora import SPLITS
 from s2m_ray.corpora.corpus import Corpus
 from s2m_ray.corpora.general import table
 from s2m_ray.corpora.general.table import column_map
-from s2m_ray.corpora.listing import Notes, files
+from s2m_ray.corpora.listing import Found, Notes, files
 from s2m_ray.errors import ManifestError
 from s2m_ray.files.place import Place, is_local
 from s2m_ray.files.whole import replacing
 from s2m_ray.manifest.schema import Row
 
-# of ours, the names that datasets have for it, the first one that is there
+# for each column of ours, the names that datasets use; the first that exists counts
 GUESSES = {
     "emotion": ("emotion", "label", "labels", "mood", "class"),
     "speaker": ("speaker", "speaker_id", "actor", "artist"),
@@ -50,16 +50,17 @@ def rows(
     columns: str = "",
     extract: str = "",
 ) -> Iterator[Row]:
-    """One row a row of the dataset.
+    """Yield one row for each row of the dataset.
 
     Args:
         modality: ``speech``, ``music`` or ``text``.
-        split: For rows that no folder or file name assigns to one.
-        columns: Map ``ours=theirs,...`` above what the columns' names tell.
-        extract: Folder for audio that lies within the dataset's files; files that are there are kept.
+        corpus: Name to record; the folder's own name if empty.
+        split: The split of rows that no folder or file name assigns.
+        columns: Map ``ours=theirs,...``, which goes before what the columns' names tell.
+        extract: Folder for audio that lies within the dataset's files; existing files are kept.
 
     Raises:
-        ManifestError: not such a folder, a column of the map is missing, or ``extract`` is needed.
+        ManifestError: The folder is no dataset, a column of the map is missing, or ``extract`` is needed.
     """
     if not is_local(root) or not root.is_dir():
         raise ManifestError(f"{root}: expected the local folder of a dataset")
@@ -74,6 +75,10 @@ def rows(
             f"{root}: neither .arrow nor .parquet files nor {METADATA[0]}, expected a dataset of save_to_disk, "
             "Parquet shards of the hub, or an audiofolder"
         )
+    yield from _sharded(shards, modality, name, split, columns, extract)
+
+
+def _sharded(shards: list[Found], modality: str, name: str, split: str, columns: str, extract: str) -> Iterator[Row]:
     seen = 0
     for shard in shards:
         of_shard = _split_of(shard.relative) or split or None
@@ -84,8 +89,7 @@ def rows(
                 seen += 1
                 values = {ours: _plain(line[theirs], labels.get(theirs)) for ours, theirs in keys.items()}
                 row: Row = {"item_id": f"{name}/{item}", "modality": modality, "corpus": name, "split": of_shard}
-                row |= {ours: value for ours, value in values.items() if value is not None}
-                row["split"] = THEIR_SPLITS.get(str(row["split"]), row["split"])
+                row = _filled(row, values)
                 row["uri"] = (
                     shard.uri if modality == "text" else _audio_uri(line, batch.schema, item, shard.uri, extract)
                 )
@@ -96,12 +100,12 @@ def _audiofolder(
     metadata: list[Path], root: Path, notes: Notes, modality: str, name: str, split: str, columns: str
 ) -> Iterator[Row]:
     for path in metadata:
-        found = table.read(path)
-        keys = _keys(found.schema, columns, path)
-        if "file_name" not in found.column_names:
-            raise ManifestError(f"{path}: column 'file_name' is missing, found {', '.join(found.column_names)}")
+        listed = table.read(path)
+        keys = _keys(listed.schema, columns, path)
+        if "file_name" not in listed.column_names:
+            raise ManifestError(f"{path}: column 'file_name' is missing, found {', '.join(listed.column_names)}")
         of_folder = _split_of(str(path.parent.relative_to(root)) + "/") or split or None
-        for line in found.to_pylist():
+        for line in listed.to_pylist():
             relative = (path.parent / line["file_name"]).relative_to(root)
             values = {ours: _plain(line[theirs], None) for ours, theirs in keys.items()}
             row: Row = {
@@ -111,9 +115,13 @@ def _audiofolder(
                 "corpus": name,
                 "split": _split_of(line["file_name"]) or of_folder,
             }
-            row |= {ours: value for ours, value in values.items() if value is not None}
-            row["split"] = THEIR_SPLITS.get(str(row["split"]), row["split"])
-            yield row
+            yield _filled(row, values)
+
+
+def _filled(row: Row, values: dict[str, Any]) -> Row:
+    filled = row | {ours: value for ours, value in values.items() if value is not None}
+    filled["split"] = THEIR_SPLITS.get(str(filled["split"]), filled["split"])
+    return filled
 
 
 def _is_cache(relative: str) -> bool:
@@ -121,13 +129,13 @@ def _is_cache(relative: str) -> bool:
 
 
 def _split_of(relative: str) -> str | None:
-    """Of ``train/data-00000-of-00002.arrow`` or ``data/train-00000-of-00001.parquet``."""
+    """Return the split in ``train/data-00000-of-00002.arrow`` or ``data/train-00000-of-00001.parquet``."""
     words = relative.lower().replace("/", "-").replace("_", "-").replace(".", "-").split("-")
     return next((THEIR_SPLITS[word] for word in words if word in THEIR_SPLITS), None)
 
 
 def _batches(path: Path) -> Iterator[tuple[pa.RecordBatch, dict[str, list[str]]]]:
-    """Rows, some at a time, and the names of the classes of each column of class labels."""
+    """Yield the rows in batches, with the class names of each column of class labels."""
     try:
         if path.suffix == ".parquet":
             file = pq.ParquetFile(path)

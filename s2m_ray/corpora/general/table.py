@@ -1,4 +1,4 @@
-"""A CSV, JSONL or Parquet table of somebody else's, with a column map."""
+"""Import a user's CSV, JSONL or Parquet table with the help of a column map."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -20,7 +20,7 @@ FORMATS = (".csv", ".jsonl", ".parquet")
 def rows(
     root: Place, notes: Notes, *, modality: str = "", corpus: str = "", split: str = "", columns: str = ""
 ) -> list[Row]:
-    """One row a table row.
+    """Return one row for each row of the table.
 
     Args:
         root: The table; relative paths in it are relative to its folder.
@@ -29,7 +29,7 @@ def rows(
             map gives another. ``item_id`` defaults to the ``uri`` as written.
 
     Raises:
-        ManifestError: unreadable table, or a column of the map that is not there.
+        ManifestError: The table cannot be read, or lacks a column of the map.
     """
     if root.suffix not in FORMATS:
         raise ManifestError(f"{root}: unknown format '{root.suffix}', expected one of {', '.join(FORMATS)}")
@@ -45,7 +45,7 @@ def rows(
         raise ManifestError(f"{root}: no column gives the uri, expected --columns uri=NAME")
     given = {"modality": modality, "split": split, "corpus": corpus}
     defaults = {name: value for name, value in given.items() if value}
-    found: list[Row] = []
+    rows_read: list[Row] = []
     for row in table.to_pylist():
         values = {ours: row[theirs] for ours, theirs in names.items()}
         values = {"corpus": root.stem, "item_id": values["uri"]} | values | defaults
@@ -54,18 +54,18 @@ def rows(
                 values[name] = str(values[name])
         if values["uri"] is not None:  # else the manifest's check names the row
             values["uri"] = resolve(str(values["uri"]), root.parent)
-        found.append(values)
-    return found
+        rows_read.append(values)
+    return rows_read
 
 
 def read(path: Place, types: Mapping[str, pa.DataType] = MappingProxyType({})) -> pa.Table:
-    """The table with strings as written: "007" is no number, "NA" no missing value, a date no timestamp.
+    """Return the table with its strings as written: "007" stays text, "NA" is a value, and a date is no timestamp.
 
     Args:
-        types: Of a CSV's columns, beside those with our names.
+        types: Types of a CSV's columns, besides the columns with our names.
 
     Raises:
-        ManifestError: unreadable.
+        ManifestError: The table cannot be read.
     """
     try:
         if path.suffix == ".parquet":
@@ -80,10 +80,10 @@ def read(path: Place, types: Mapping[str, pa.DataType] = MappingProxyType({})) -
 
 
 def column_map(columns: str, root: Place) -> dict[str, str]:
-    """Theirs by ours, of ``ours=theirs,...``.
+    """Parse ``ours=theirs,...`` and return their column names by ours.
 
     Raises:
-        ManifestError: not of that form, or ours is no column of a manifest.
+        ManifestError: The text has another form, or our name is no column of a manifest.
     """
     names = {}
     for pair in filter(None, columns.split(",")):

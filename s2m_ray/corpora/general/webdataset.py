@@ -1,7 +1,7 @@
-"""WebDataset: tar shards whose members belong together by the name before the first dot.
+"""Import WebDataset: tar shards whose members belong together by the name before the first dot.
 
-``000123.mp3`` with ``000123.json`` (its columns), ``000123.cls`` (its label) or ``000123.txt`` (its words). Nothing
-is unpacked: a row's uri names the bytes within the shard, and only those are read.
+A sample is ``000123.mp3`` with ``000123.json`` (its columns), ``000123.cls`` (its label) or ``000123.txt`` (its
+words). Nothing is unpacked. The uri of a row names the bytes within the shard, and only these bytes are read.
 """
 
 import json
@@ -20,28 +20,30 @@ from s2m_ray.files.place import Place, place
 from s2m_ray.manifest.schema import SCHEMA, Row
 
 SIDE = ("json", "cls", "txt")
-SIDE_BYTES = 1 << 20  # of a member beside the audio; more is not a label
+SIDE_BYTES = 1 << 20  # the most that a member beside the audio may have; a larger one is no label
 GIVEN = ("split", "emotion", "valence", "arousal", "speaker", "text", "modality", "corpus")
 
 
 def rows(
     root: Place, notes: Notes, *, modality: str, corpus: str = "", split: str = "", columns: str = ""
 ) -> Iterator[Row]:
-    """One row an audio member of the ``.tar`` files below ``root``; a shard named ``train-...`` is of that split.
+    """Yield one row for each audio member of the ``.tar`` files below ``root``.
+
+    A shard named ``train-...`` belongs to that split.
 
     Args:
         modality: ``speech`` or ``music``.
-        split: For shards whose name or folder tells none.
-        columns: Map ``ours=theirs,...`` of the JSON's keys; ours are taken by their own names too.
+        split: The split of shards whose name or folder tells none.
+        columns: Map ``ours=theirs,...`` of the JSON's keys; keys that carry our names are taken too.
 
     Raises:
-        ManifestError: no shard, a shard that is no tar file, no audio in any, or a JSON that is none.
+        ManifestError: There is no shard or no audio in any, a shard is no tar file, or a JSON member is not valid.
     """
     shards = [root] if root.is_file() else []
-    found = [Found(root.name, uri_of(root))] if shards else files(root, notes, (".tar",))
+    listed = [Found(root.name, uri_of(root))] if shards else files(root, notes, (".tar",))
     keys = {name: name for name in GIVEN} | column_map(columns, root)
     name, empty = corpus or root.name.removesuffix(".tar"), True
-    for shard in found:
+    for shard in listed:
         parts = shard.relative.lower().replace("/", "-").replace("_", "-").removesuffix(".tar").split("-")
         of_shard = next((part for part in parts if part in SPLITS), split or None)
         for key, uri, beside in _samples(shard):
@@ -54,7 +56,7 @@ def rows(
 
 
 def _samples(shard: Found) -> Iterator[tuple[str, str, dict[str, bytes]]]:
-    """Key, address of the audio and the other members of each sample; members of one stand one after the other."""
+    """Yield the key, audio address and other members of each sample, whose members must be neighbours."""
     key, audio, beside = "", "", dict[str, bytes]()
     where = place(shard.uri)
     try:
@@ -83,15 +85,15 @@ def _samples(shard: Found) -> Iterator[tuple[str, str, dict[str, bytes]]]:
 
 
 def _values(beside: dict[str, bytes], keys: dict[str, str], where: str) -> Row:
-    found: dict[str, Any] = {}
+    described: dict[str, Any] = {}
     if "json" in beside:
         try:
-            found = json.loads(beside["json"])
+            described = json.loads(beside["json"])
         except ValueError as error:
             raise ManifestError(f"{where}.json: not valid JSON: {error}") from None
-        if not isinstance(found, dict):
+        if not isinstance(described, dict):
             raise ManifestError(f"{where}.json: expected a JSON object")
-    values = {ours: found[theirs] for ours, theirs in keys.items() if found.get(theirs) is not None}
+    values = {ours: described[theirs] for ours, theirs in keys.items() if described.get(theirs) is not None}
     if "cls" in beside:
         values.setdefault("emotion", beside["cls"].decode(errors="replace").strip())
     if "txt" in beside:

@@ -1,6 +1,8 @@
-"""Acted speech whose file names say everything: Emo-DB (German, 10 speakers) and EmoFilm (dubbed films).
+"""Import acted speech whose file names say everything: Emo-DB (German, 10 speakers) and EmoFilm (dubbed films).
 
-Sources: Burkhardt et al., Interspeech 2005; Parada-Cabaleiro et al., Interspeech 2018. Neither has official splits.
+Neither corpus has official splits.
+
+Sources: Burkhardt et al., Interspeech 2005; Parada-Cabaleiro et al., Interspeech 2018.
 """
 
 import re
@@ -44,15 +46,15 @@ LANGUAGES = ("en", "es", "it")
 
 
 def emodb_rows(root: Place, notes: Notes) -> Iterator[Row]:
-    """One row a file; the text is one of ten sentences.
+    """Yield one row for each file; its text is one of ten sentences.
 
     Raises:
-        ManifestError: no file with such a name, or one with an unknown emotion.
+        ManifestError: No file has such a name, or a file has an unknown emotion.
     """
-    found = False
+    empty = True
     for file in files(root, notes, (".wav", ".flac")):
         if match := EMODB_NAME.fullmatch(file.stem):
-            found = True
+            empty = False
             speaker, text, emotion, _ = match.groups()
             yield as_row(
                 "emodb",
@@ -64,37 +66,39 @@ def emodb_rows(root: Place, notes: Notes) -> Iterator[Row]:
                 speaker=f"emodb/{speaker}",
                 text=EMODB_TEXTS.get(text),
             )
-    if not found:
+    if empty:
         raise ManifestError(
             f"{root}: no Emo-DB file found, expected names such as 03a01Fa.wav; is this its wav folder?"
         )
 
 
 def emofilm_rows(root: Place, notes: Notes, *, language: str = "") -> list[Row]:
-    """One row a file. The dubs of a scene in three languages stay in one split; nothing tells the speakers.
+    """Return one row for each file.
+
+    The three dubs of a scene stay in one split. Nothing in the corpus tells the speakers.
 
     Args:
-        language: ``en``, ``es`` or ``it`` alone.
+        language: ``en``, ``es`` or ``it`` for one language; all if empty.
 
     Raises:
-        ManifestError: no file with such a name, or one with an unknown emotion.
+        ManifestError: No file has such a name, or a file has an unknown emotion.
     """
     if language:
         choice("emofilm: language", language, LANGUAGES)
-    found: list[Row] = []
+    utterances: list[Row] = []
     scenes: list[list[str]] = []
     spoken: list[str] = []
     for file in files(root, notes, (".wav", ".flac")):
         if match := EMOFILM_NAME.fullmatch(file.stem):
             gender, code, scene, _, tongue = match.groups()
             emotion = label_of(code, EMOFILM_EMOTIONS, file.uri)
-            found.append(as_row("emofilm", file.stem, file.uri, modality="speech", emotion=emotion))
+            utterances.append(as_row("emofilm", file.stem, file.uri, modality="speech", emotion=emotion))
             scenes.append([gender + code + scene])
             spoken.append(tongue)
-    if not found:
+    if not utterances:
         raise ManifestError(f"{root}: no EmoFilm file found, expected names such as f_ans001aen.wav")
-    splits = by_group(scenes, [row["emotion"] for row in found], SHARES)
-    rows = [{**row, "split": split} for row, split in zip(found, splits, strict=True)]
+    splits = by_group(scenes, [row["emotion"] for row in utterances], SHARES)
+    rows = [{**row, "split": split} for row, split in zip(utterances, splits, strict=True)]
     return [row for row, tongue in zip(rows, spoken, strict=True) if language in ("", tongue)]
 
 

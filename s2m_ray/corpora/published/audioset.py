@@ -30,40 +30,41 @@ LEAKS = {"valid_is_test": "valid is the test split, and the true valid is part o
 def rows(
     root: Place, notes: Notes, *, noise_folder: str = "", noise_clips: str = "", leaks: Collection[str] = ()
 ) -> list[Row]:
-    """One row a video with a mood whose audio is there: ``ID.mp3`` the whole track, ``ID_START_END.wav`` the cut.
+    """Return one row for each video with a mood whose audio exists.
 
-    A video with several moods has the first in the order of the tags.
+    ``ID.mp3`` is the whole track and ``ID_START_END.wav`` the cut. A video with several moods gets the first in the
+    order of the tags.
 
     Args:
-        noise_folder: Where the noise clips are, or are to be written (4.8 GB for all); none without it.
-        noise_clips: How many, ``TRAIN,EVAL``; default 5348,60.
-        leaks: Of ``LEAKS``.
+        noise_folder: Folder that holds the noise clips or receives them (4.8 GB for all); no noise if empty.
+        noise_clips: Numbers of clips, ``TRAIN,EVAL``; 5348,60 if empty.
+        leaks: Names from ``LEAKS`` that are to come back.
 
     Raises:
-        ManifestError: an index or list is missing or not of its form, or no file of a list is there.
+        ManifestError: An index or list is missing or has another form, or no file of a list exists.
     """
     segments = list(_segments(root))
     audio = _audio(root, notes)
-    found, parts = [], []
+    clips, parts = [], []
     for video, start_s, end_s, mood, part in segments:
         if video not in audio:
             notes.missing.append(video)
             continue
         file, is_cut = audio[video]
         window = {} if is_cut else {"start_s": start_s, "end_s": end_s}
-        found.append(as_row("audioset", video, file.uri, modality="music", emotion=mood, **window))
+        clips.append(as_row("audioset", video, file.uri, modality="music", emotion=mood, **window))
         parts.append(part)
-    if not found:
+    if not clips:
         raise ManifestError(f"{root}: none of the {len(segments)} videos with a mood is there, expected files ID.mp3")
     for row, part in _noise(noise_folder, noise_clips):
-        found.append(row)
+        clips.append(row)
         parts.append(part)
-    return list(_split(found, parts, leaks))
+    return list(_split(clips, parts, leaks))
 
 
-def _split(found: list[Row], parts: list[str], leaks: Collection[str]) -> Iterator[Row]:
-    training = [row for row, part in zip(found, parts, strict=True) if part == "TRAIN"]
-    test = [row for row, part in zip(found, parts, strict=True) if part == "EVAL"]
+def _split(clips: list[Row], parts: list[str], leaks: Collection[str]) -> Iterator[Row]:
+    training = [row for row, part in zip(clips, parts, strict=True) if part == "TRAIN"]
+    test = [row for row, part in zip(clips, parts, strict=True) if part == "EVAL"]
     shares = {"train": 1.0} if "valid_is_test" in leaks else {"train": 0.9, "valid": 0.1}
     splits = by_group([[]] * len(training), [row["emotion"] for row in training], shares)
     yield from ({**row, "split": split} for row, split in zip(training, splits, strict=True))
@@ -73,7 +74,7 @@ def _split(found: list[Row], parts: list[str], leaks: Collection[str]) -> Iterat
 
 
 def _segments(root: Place) -> Iterator[tuple[str, float, float, str, str]]:
-    """Video, start, end, mood and part, each video once: by mood first, then by list, then in its order."""
+    """Yield video, start, end, mood and part of each video once, ordered by mood, then by list."""
     mids = _mids(root)
     matches: dict[tuple[str, str], list[tuple[str, float, float]]] = {}
     for part, name in LISTS.items():
@@ -102,7 +103,7 @@ def _segments(root: Place) -> Iterator[tuple[str, float, float, str, str]]:
 
 
 def _mids(root: Place) -> dict[str, str]:
-    """Class id -> mood: the first word of "Happy music"."""
+    """Return the mood of each class id: the first word of "Happy music"."""
     names = {f"{mood.capitalize()} music": mood for mood in MOODS}
     path = root / INDEX
     lines = index_rows(path, ("mid", "display_name"), "AudioSet's class index")
@@ -114,14 +115,14 @@ def _mids(root: Place) -> dict[str, str]:
 
 
 def _audio(root: Place, notes: Notes) -> dict[str, tuple[Found, bool]]:
-    """File of each video, and whether it is the cut segment."""
-    found: dict[str, tuple[Found, bool]] = {}
+    """Return the file of each video, and whether it is the cut segment."""
+    by_video: dict[str, tuple[Found, bool]] = {}
     for file in files(root, notes):
         stem = file.stem[1:] if len(file.stem) != ID_LETTERS and file.stem.startswith("Y") else file.stem
         video, rest = stem[:ID_LETTERS], stem[ID_LETTERS:]
         if len(video) == ID_LETTERS and (not rest or (rest[0] == "_" and rest[1:2].isdigit())):
-            found.setdefault(video, (file, bool(rest)))
-    return found
+            by_video.setdefault(video, (file, bool(rest)))
+    return by_video
 
 
 def _noise(folder: str, counts: str) -> Iterator[tuple[Row, str]]:

@@ -27,19 +27,22 @@ LEAKS = {"speakers": "valid is a random tenth of the training speakers' utteranc
 
 
 def rows(root: Place, notes: Notes, *, fold: str = "F8", leaks: Collection[str] = ()) -> list[Row]:
-    """One row an utterance of a fold: ``split/FOLD_{train,valid,eval}.csv`` with one column a label, 0 or 1.
+    """Return one row for each utterance of a fold.
+
+    The fold's files are ``split/FOLD_{train,valid,eval}.csv``, with one column of 0 or 1 for each label.
 
     Args:
         fold: The speaker of the test split.
-        leaks: Of ``LEAKS``.
+        leaks: Names from ``LEAKS`` that are to come back.
 
     Raises:
-        ManifestError: a file of the fold is missing, a line has not one label, or a label or speaker is unknown.
+        ManifestError: A file of the fold is missing, a line does not have exactly one label, or a label or speaker is
+            unknown.
     """
     choice("hikia: fold", fold, SPEAKERS)
     audio = by_stem(root, notes)
     follower = SPEAKERS[(SPEAKERS.index(fold) + 1) % len(SPEAKERS)]
-    found = []
+    utterances = []
     for split, name in FILES.items():
         path = root / "split" / f"{fold}_{name}.csv"
         for line in index_rows(path, (), "the fold's index"):
@@ -52,7 +55,7 @@ def rows(root: Place, notes: Notes, *, fold: str = "F8", leaks: Collection[str] 
                 part = (
                     split if "speakers" in leaks or split == "test" else "valid" if speaker == follower else "train"
                 )
-                found.append(
+                utterances.append(
                     as_row(
                         "hikia",
                         item,
@@ -64,15 +67,15 @@ def rows(root: Place, notes: Notes, *, fold: str = "F8", leaks: Collection[str] 
                         text="hi,kia",
                     )
                 )
-    return found
+    return utterances
 
 
 def _emotion(line: dict[str, str], item: str, path: Place) -> str:
     labels = dict(list(line.items())[1:])
     unknown = [name for name in labels if name not in EMOTIONS]
     if unknown or len(labels) != 4:
-        found = f"unknown label '{unknown[0]}'" if unknown else f"{len(labels)} columns of labels"
-        raise ManifestError(f"{path}: {found}, expected angry, desperate (sad), excitement (happy) and neutral")
+        problem = f"unknown label '{unknown[0]}'" if unknown else f"{len(labels)} columns of labels"
+        raise ManifestError(f"{path}: {problem}, expected angry, desperate (sad), excitement (happy) and neutral")
     chosen = [name for name, value in labels.items() if value in ("1", "1.0", "True")]
     if len(chosen) != 1:
         raise ManifestError(f"{path}: item '{item}' has {len(chosen)} labels, expected one 1 in a line")

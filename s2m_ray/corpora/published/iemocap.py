@@ -36,36 +36,36 @@ LEAKS = {
 
 
 def rows(root: Place, notes: Notes, *, classes: str = "6", leaks: Collection[str] = ()) -> list[Row]:
-    """One row an utterance with one of the classes, with its words.
+    """Return one row for each utterance that has one of the classes, with its words.
 
     Args:
-        classes: ``6``; or ``4``: excitement counts as happy and frustration is dropped.
-        leaks: Of ``LEAKS``.
+        classes: ``6``, or ``4``, where excitement counts as happy and frustration is dropped.
+        leaks: Names from ``LEAKS`` that are to come back.
 
     Raises:
-        ManifestError: a session, an evaluation, a transcript or an utterance is missing, or a label is unknown.
+        ManifestError: A session, an evaluation, a transcript or an utterance is missing, or a label is unknown.
     """
     choice("iemocap: classes", classes, ("6", "4"))
-    found: list[Row] = []
+    utterances: list[Row] = []
     sessions: list[int] = []
     for session in SESSIONS:
         for row in _session(root, session, notes):
             emotion = FOUR.get(row["emotion"], row["emotion"]) if classes == "4" else row["emotion"]
             if emotion is not None:
-                found.append({**row, "emotion": emotion})
+                utterances.append({**row, "emotion": emotion})
                 sessions.append(session)
-    if not found:
+    if not utterances:
         raise ManifestError(f"{root}: no utterance with one of the labels {', '.join(EMOTIONS)}")
-    return list(_split(found, sessions, leaks))
+    return list(_split(utterances, sessions, leaks))
 
 
-def _split(found: list[Row], sessions: list[int], leaks: Collection[str]) -> Iterator[Row]:
+def _split(utterances: list[Row], sessions: list[int], leaks: Collection[str]) -> Iterator[Row]:
     pool = [i for i, session in enumerate(sessions) if session < 5 or "session5" in leaks]
     if "speakers" in leaks:
-        is_valid = dict(zip(pool, at_random([found[i]["emotion"] for i in pool], 0.1), strict=True))
+        is_valid = dict(zip(pool, at_random([utterances[i]["emotion"] for i in pool], 0.1), strict=True))
     else:
         is_valid = {i: sessions[i] == 4 for i in pool}
-    for i, row in enumerate(found):
+    for i, row in enumerate(utterances):
         split = "valid" if is_valid.get(i) else "train"
         if sessions[i] == 5:
             yield {**row, "split": "test"}

@@ -21,19 +21,19 @@ LIMIT = 10.0  # CH-818's scales go from -10 to 10
 
 
 def fourq_rows(root: Place, notes: Notes) -> list[Row]:
-    """One row a song of the metadata; the artist stands in ``speaker``.
+    """Return one row for each song of the metadata; the artist stands in ``speaker``.
 
     Raises:
-        ManifestError: the metadata or a column is missing, or a quadrant is unknown.
+        ManifestError: The metadata or a column is missing, or a quadrant is unknown.
     """
-    audio, found = by_stem(root, notes), []
+    audio, songs = by_stem(root, notes), []
     path = root / METADATA
     for line in index_rows(path, ("Song", "Artist", "Quadrant"), "the metadata of 4Q-Emotion"):
         emotion = label_of(line["Quadrant"], QUADRANTS, f"{path}: {line['Song']}")
         uri = file_for(line["Song"].removesuffix(".mp3"), audio, notes)
         if uri is not None:
             artist = " ".join(line["Artist"].split())
-            found.append(
+            songs.append(
                 as_row(
                     "4q",
                     line["Song"].removesuffix(".mp3"),
@@ -43,16 +43,17 @@ def fourq_rows(root: Place, notes: Notes) -> list[Row]:
                     speaker=f"4q/{artist}" if artist else None,
                 )
             )
-    return _split(found, path)
+    return _split(songs, path)
 
 
 def ch818_rows(root: Place, notes: Notes) -> list[Row]:
-    """One row a song of ``annotations.csv`` (columns id, valence, arousal; artist if known); its own coordinates too.
+    """Return one row for each song of ``annotations.csv``, with its own coordinates.
 
-    Several lines with one id are several experts, of whom the mean counts. The sign gives the quadrant.
+    The columns are id, valence, arousal and, if known, artist. Several lines with one id come from several experts,
+    and their mean counts. The signs of valence and arousal give the quadrant.
 
     Raises:
-        ManifestError: the table or a column is missing, or a value is no number of -10 to 10.
+        ManifestError: The table or a column is missing, or a value is no number from -10 to 10.
     """
     audio = by_stem(root, notes)
     path = root / ANNOTATIONS
@@ -61,12 +62,12 @@ def ch818_rows(root: Place, notes: Notes) -> list[Row]:
     for line in index_rows(path, ("id", "valence", "arousal"), "the annotations of CH-818"):
         values.setdefault(line["id"], []).append((_scaled(line, "valence", path), _scaled(line, "arousal", path)))
         artists[line["id"]] = line.get("artist", "")
-    found = []
+    songs = []
     for item, points in values.items():
         uri = file_for(item, audio, notes)
         if uri is not None:
             valence, arousal = (sum(axis) / len(points) for axis in zip(*points, strict=True))
-            found.append(
+            songs.append(
                 as_row(
                     "ch818",
                     item,
@@ -78,7 +79,7 @@ def ch818_rows(root: Place, notes: Notes) -> list[Row]:
                     speaker=f"ch818/{artists[item]}" if artists[item] else None,
                 )
             )
-    return _split(found, path)
+    return _split(songs, path)
 
 
 def _scaled(line: dict[str, str], name: str, path: Place) -> float:
@@ -91,12 +92,12 @@ def _scaled(line: dict[str, str], name: str, path: Place) -> float:
     return CENTRE + value / (2 * LIMIT)
 
 
-def _split(found: list[Row], path: Place) -> list[Row]:
-    if not found:
+def _split(songs: list[Row], path: Place) -> list[Row]:
+    if not songs:
         raise ManifestError(f"{path}: none of its songs is there as an audio file")
-    groups = [[row["speaker"]] if row["speaker"] else [] for row in found]
-    splits = by_group(groups, [row["emotion"] for row in found], SHARES)
-    return [{**row, "split": split} for row, split in zip(found, splits, strict=True)]
+    groups = [[row["speaker"]] if row["speaker"] else [] for row in songs]
+    splits = by_group(groups, [row["emotion"] for row in songs], SHARES)
+    return [{**row, "split": split} for row, split in zip(songs, splits, strict=True)]
 
 
 FOURQ = Corpus("4q", f"Q1..Q4/SONG.mp3, {METADATA}", "by artist, 60/10/30 (sizes as published)", fourq_rows)

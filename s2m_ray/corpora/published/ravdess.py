@@ -27,16 +27,16 @@ NAME = re.compile(r"(0[1-3])-(0[12])-(\d\d)-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|
 
 
 def rows(root: Place, notes: Notes, *, classes: str = "8") -> Iterator[Row]:
-    """One row a speech file (channel 01, audio only); songs and videos in the same tree are passed over.
+    """Yield one row for each speech file (channel 01, audio only); songs and videos in the same tree are passed over.
 
     Args:
-        classes: ``8``, or ``7`` with calm counted as neutral, as the earlier version of the system has them.
+        classes: ``8``, or ``7`` with calm counted as neutral, as in the earlier version of the system.
 
     Raises:
-        ManifestError: no RAVDESS speech file below ``root``, or one with an emotion that there is not.
+        ManifestError: There is no RAVDESS speech file below ``root``, or a file has an unknown emotion.
     """
     choice("ravdess: classes", classes, ("8", "7"))
-    found = False
+    empty = True
     for file in files(root, notes, SUFFIXES):
         match = NAME.fullmatch(file.stem)
         if match is None or match.group(1, 2) != ("03", "01"):
@@ -44,7 +44,7 @@ def rows(root: Place, notes: Notes, *, classes: str = "8") -> Iterator[Row]:
         emotion, statement, actor = match.group(3, 5, 7)
         if emotion not in EMOTIONS:
             raise ManifestError(f"{file.uri}: unknown label '{emotion}', expected 01 to 08 in the third place")
-        found = True
+        empty = False
         label = EMOTIONS[emotion]
         yield as_row(
             "ravdess",
@@ -56,7 +56,7 @@ def rows(root: Place, notes: Notes, *, classes: str = "8") -> Iterator[Row]:
             speaker=f"ravdess/{actor}",
             text=STATEMENTS[statement],
         )
-    if not found:
+    if empty:
         raise ManifestError(
             f"{root}: no RAVDESS speech file found, expected names such as 03-01-05-01-02-01-12.wav; "
             "is this the folder that holds Actor_01 to Actor_24?"
@@ -64,7 +64,7 @@ def rows(root: Place, notes: Notes, *, classes: str = "8") -> Iterator[Row]:
 
 
 def split_of(actor: int) -> str:
-    """Official split of an actor."""
+    """Return the official split of an actor."""
     return "train" if actor <= 19 else "valid" if actor <= 22 else "test"
 
 

@@ -18,7 +18,7 @@ from s2m_ray.manifest.schema import Row
 
 ISEAR_COLUMNS = ("ID", "Field1", "MYKEY", "SIT")
 ISEAR_EMOTIONS = {name: name for name in ("anger", "disgust", "fear", "guilt", "joy", "sadness", "shame")}
-BREAK = "\u00e1"  # what the export has for a line break within a text
+BREAK = "\u00e1"  # the export writes it for a line break within a text
 ISEAR_LEAKS = {"respondents": "valid and test are random rows, so the same people and wordings are in train too"}
 AUTHORS = {"Grimms": "grimm", "HCAndersen": "andersen", "Potter": "potter"}
 ALM_TEST = "Potter"
@@ -27,22 +27,22 @@ ALM_LEAKS = {"wordings": "sentences of train and valid may also be in the tales 
 
 
 def isear_rows(root: Place, notes: Notes, *, leaks: Collection[str] = ()) -> list[Row]:
-    """One row a situation; ``root`` is ``isear.csv`` or its folder.
+    """Return one row for each situation; ``root`` is ``isear.csv`` or its folder.
 
-    People who gave the very same answer ("when my grandfather died") are in one split, as are all answers of one
-    person.
+    All answers of one person lie in one split. People who gave the very same answer ("when my grandfather died") also
+    share a split.
 
     Raises:
-        ManifestError: the file or a column is missing, or a label is unknown.
+        ManifestError: The file or a column is missing, or a label is unknown.
     """
     path = root / "isear.csv" if root.is_dir() else root
     lines = read_text(path, "the table of ISEAR, '|' between its fields").splitlines()
     header = lines[0].split("|") if lines else []
     missing = [name for name in ISEAR_COLUMNS if name not in header]
     if missing:
-        found = ", ".join(header[:8]) or "an empty file"
+        present = ", ".join(header[:8]) or "an empty file"
         raise ManifestError(
-            f"{path}: column '{missing[0]}' is missing, found {found} ...; are the fields split by '|'?"
+            f"{path}: column '{missing[0]}' is missing, found {present} ...; are the fields split by '|'?"
         )
     person, label, key, text = (header.index(name) for name in ISEAR_COLUMNS)
     after = len(header) - text - 1  # a text may have the separator in it
@@ -82,10 +82,12 @@ def _with_splits(items: list[Row], owners: list[str], random: bool) -> list[Row]
 
 
 def alm_rows(root: Place, notes: Notes, *, leaks: Collection[str] = ()) -> list[Row]:
-    """One row a sentence of ``AUTHOR/agree-sent/TALE.agree``, with the tale as its ``speaker``; Potter is test.
+    """Return one row for each sentence of ``AUTHOR/agree-sent/TALE.agree``.
+
+    The tale stands in ``speaker``, and the tales of Potter are the test split.
 
     Raises:
-        ManifestError: an author is missing, a line is not ``number@label@sentence``, or a label is unknown.
+        ManifestError: An author is missing, a line is not ``number@label@sentence``, or a label is unknown.
     """
     by_author = {author: _author(root, author, notes) for author in AUTHORS}
     test = by_author.pop(ALM_TEST)
@@ -112,8 +114,8 @@ def _author(root: Place, author: str, notes: Notes) -> list[Row]:
             if not line.strip():
                 continue
             sentence, _, rest = line.partition("@")
-            code, found, text = rest.partition("@")
-            if not found or not sentence.strip().isdigit():
+            code, second, text = rest.partition("@")
+            if not second or not sentence.strip().isdigit():
                 raise ManifestError(f"{path}:{number}: '{line[:40]}', expected number@label@sentence")
             items.append(
                 as_row(

@@ -18,7 +18,9 @@ MOODS = {mood: mood for mood in QUADRANTS.values()}
 
 
 def rows(root: Place, notes: Notes) -> Iterator[Row]:
-    """One row a labelled piece; the game stands in ``speaker``, as pieces of one game share their style.
+    """Yield one row for each labelled piece; the game stands in ``speaker``.
+
+    Pieces of one game share their style, so a game stays in one split.
 
     Raises:
         ManifestError: ``labels.csv`` is missing, lacks a column or has an unknown mood or split.

@@ -1,4 +1,4 @@
-"""Writes the embedded corpus: audio files of several formats and the manifest rows that describe them."""
+"""Write the embedded corpus: audio files in several formats and the manifest rows that describe them."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,7 +21,7 @@ PEAK = 0.95  # a louder item is turned down as a whole; measured: none of seeds 
 
 
 class Format(NamedTuple):
-    """Container, sample rate in Hz and channels of one file."""
+    """The container, sample rate in Hz and number of channels of a file."""
 
     suffix: str
     sample_rate: int
@@ -56,7 +56,7 @@ MUSIC_FORMATS = (
 
 
 class Item(NamedTuple):
-    """One file to be: its row without the text and duration, and what makes its waveform."""
+    """A file still to be written: its row without text and duration, and the function that renders its waveform."""
 
     row: dict[str, Any]
     form: Format
@@ -64,19 +64,27 @@ class Item(NamedTuple):
 
 
 def split_of(index: int, count: int) -> str:
-    """60 / 20 / 20 of ``count`` units in their order: 12 give 7 / 2 / 3, 30 give 18 / 6 / 6."""
+    """Return the split of unit ``index`` when ``count`` units are cut 60 / 20 / 20 in their order.
+
+    Example:
+        >>> [split_of(index, 5) for index in range(5)]
+        ['train', 'train', 'train', 'valid', 'test']
+    """
     train = int(0.6 * count)
     valid = (count - train) // 2
     return "train" if index < train else "valid" if index < train + valid else "test"
 
 
 def format_of(formats: tuple[Format, ...], unit: int, tag: int) -> Format:
-    """Latin square: over ten units each emotion meets every slot once, so the format tells nothing of it."""
+    """Return the format of an item by a Latin square.
+
+    Over ten units each emotion meets every format slot once, so the format tells nothing about the emotion.
+    """
     return formats[(unit + tag) % len(formats)]
 
 
 def row_of(name: str, form: Format, *, modality: str, emotion: str, speaker: str, split: str) -> dict[str, Any]:
-    """Manifest row without what only the rendering knows."""
+    """Return a manifest row without the text and duration, which only the rendering knows."""
     return {
         "item_id": f"synth-{modality}-{name}",
         "uri": f"{modality}/{name}.{form.suffix}",
@@ -96,7 +104,7 @@ def row_of(name: str, form: Format, *, modality: str, emotion: str, speaker: str
 def render_speech(
     voice: speech.Voice, *, emotion: str, seed: int, item_id: str
 ) -> tuple[Float[ndarray, "samples channels"], int, str | None]:
-    """Waveform, its sample rate and its transcript."""
+    """Return an utterance's waveform, its sample rate in Hz and its transcript."""
     wave, text = speech.utterance(voice, emotion, seed=seed, item_id=item_id)
     return wave[:, None], speech.SAMPLE_RATE, text
 
@@ -104,7 +112,10 @@ def render_speech(
 def render_music(
     piece: music.Piece, *, emotion: str, colour: str, form: Format, seed: int, item_id: str
 ) -> tuple[Float[ndarray, "samples channels"], int, str | None]:
-    """Waveform and its sample rate; noise is made at the file's own rate, so that it fills the band."""
+    """Return a clip's waveform and its sample rate in Hz, and None for the transcript.
+
+    Noise is made at the file's own rate, so that it fills the whole band.
+    """
     if emotion == "noise":
         wave = music.noise(colour, sample_rate=form.sample_rate, channels=form.channels, seed=seed, item_id=item_id)
         return wave, form.sample_rate, None
@@ -116,7 +127,7 @@ def render_music(
 
 
 def speech_items(*, voices: int, seed: int) -> Iterator[Item]:
-    """Three utterances per voice and emotion, four of every third voice."""
+    """Yield three utterances for each voice and emotion, and four for every third voice."""
     takes = [(voice, take) for voice in range(voices) for take in range(4 if voice % 3 == 0 else 3)]
     for unit, (index, take) in enumerate(takes):
         voice_id = f"voice-{index + 1:02d}"
@@ -135,7 +146,7 @@ def speech_items(*, voices: int, seed: int) -> Iterator[Item]:
 
 
 def music_items(*, pieces: int, seed: int) -> Iterator[Item]:
-    """One clip per piece and mood; the colours of noise take turns."""
+    """Yield one clip for each piece and mood; the colours of noise take turns."""
     colours = tuple(music.COLOURS)
     for index in range(pieces):
         piece_id = f"piece-{index + 1:02d}"
@@ -164,9 +175,9 @@ def music_items(*, pieces: int, seed: int) -> Iterator[Item]:
 
 
 def write_audio(path: Path, wave: Float[ndarray, "samples channels"], *, sample_rate: int) -> None:
-    """Write 16-bit (wav, flac) or compressed audio under a temporary name, then rename it.
+    """Write 16-bit (wav, flac) or compressed audio under a temporary name, then rename the file.
 
-    Equal samples give equal bytes, but for ogg: libsndfile gives every stream a serial number of its own.
+    Equal samples give equal bytes, except for ogg, because libsndfile gives every stream its own serial number.
     """
     partial_path = path.with_name(f".partial-{path.name}")
     soundfile.write(partial_path, wave, sample_rate)

@@ -28,7 +28,7 @@ from s2m_ray.emotions.plane import coordinates
 
 @dataclass(frozen=True, kw_only=True)
 class CueTable:
-    """Means and spreads of all cues of one modality."""
+    """Hold the means and spreads of all cues of one modality."""
 
     weights: Mapping[str, tuple[float, float]]  # cue -> change per (arousal, valence), each in [-1, 1]
     offsets: Mapping[str, Mapping[str, float]]  # emotion -> cue -> what valence and arousal do not tell
@@ -37,7 +37,7 @@ class CueTable:
     habit_spread: float  # the same of a voice's or piece's lasting deviation
 
     def mean(self, emotion: str) -> dict[str, float]:
-        """Every cue of a full-strength ``emotion``.
+        """Return every cue of ``emotion`` at full strength.
 
         Raises:
             ManifestError: ``emotion`` has no coordinates.
@@ -50,11 +50,11 @@ class CueTable:
         }
 
     def habit(self, generator: np.random.Generator) -> dict[str, float]:
-        """Deviation that one voice or piece keeps in all its items."""
+        """Draw the deviation that a voice or piece keeps in all its items."""
         return {cue: self.habit_spread * float(generator.standard_normal()) for cue in self.weights}
 
     def draw(self, emotion: str, *, habit: Mapping[str, float], generator: np.random.Generator) -> dict[str, float]:
-        """Cues of one item: mean times strength, plus ``habit``, plus the item's own noise."""
+        """Draw an item's cues: mean times strength, plus ``habit``, plus the item's own noise."""
         strength = generator.uniform(*self.strength)
         noise = self.spread * generator.standard_normal(len(self.weights))
         return {
