@@ -19,8 +19,8 @@ from s2m_ray.files.claims import versions
 from s2m_ray.files.place import address_of
 from s2m_ray.operations.archive import write_package
 from s2m_ray.operations.mounts import require_shared, require_there
+from s2m_ray.operations.redaction import MARK, chosen, refuse_secrets
 from s2m_ray.operations.request import Request, moved
-from s2m_ray.operations.secrets import MARK, chosen, refuse_secrets
 
 STOP_S = 30  # between the signal and the end; embedding drains in 25 s
 SUBMIT_S = 20.0  # plus a second for each MiB of the package: a line of 8 Mbit/s

@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import ExitStack
 
-from s2m_ray.operations.secrets import MARK, Redacted, hider
+from s2m_ray.operations.redaction import MARK, Redacted, hider
 
 VARIABLE = "S2M_SUBMITTED"  # `s2m submit` sets it to the places that the command reads and writes, as JSON
 

@@ -3,5 +3,5 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["archive", "diagnosis", "invocation", "mounts", "recipe", "request", "secrets"]
+    __name__, ["archive", "diagnosis", "invocation", "mounts", "recipe", "redaction", "request"]
 )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2m_ray.errors import ConfigError
-from s2m_ray.operations.secrets import Redacted, chosen, hider, refuse_secrets
+from s2m_ray.operations.redaction import Redacted, chosen, hider, refuse_secrets
 
 SECRET = "wJalrXUtnFEMI/K7MDENG"
 
