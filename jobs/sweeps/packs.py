@@ -54,7 +54,8 @@ def _tune(job: Job, board: Quiet, standing: Follow) -> dict[int, str]:
     space = {"pack": tune.grid_search(list(range(len(job.packs))))}
     settings = tune.TuneConfig(max_concurrent_trials=job.room.concurrent, reuse_actors=True)
     results = fit_watched(job, _train_pack, space, settings, board, standing)
-    return {int(result.config["pack"]): _reason(result.error) for result in results if result.error}
+    # Ray gives no configuration for a trial that ended before it reported anything, but keeps the trials in order
+    return {number: _reason(results[number].error) for number in range(len(results)) if results[number].error}
 
 
 def _reason(error: BaseException) -> str:
