@@ -20,7 +20,7 @@ MOODS = {mood: mood for mood in QUADRANTS.values()}
 def rows(root: Place, notes: Notes) -> Iterator[Row]:
     """Yield one row for each labelled piece; the game stands in ``speaker``.
 
-    Pieces of one game share their style, so a game stays in one split.
+    Pieces of one game share their style, so a split should not cut a game in two.
 
     Raises:
         ManifestError: ``labels.csv`` is missing, lacks a column or has an unknown mood or split.

@@ -32,7 +32,7 @@ NOISE_DB = (-32.0, -20.0)  # RMS in dBFS: the range of the music; peaks of 13 dB
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """A score with its instrument and room: what all clips of one piece share."""
+    """Hold a score with its instrument and room, which all clips of one piece share."""
 
     key: int  # semitones above C, -6 to 5
     progression: tuple[int, ...]
@@ -46,7 +46,7 @@ class Piece:
 
 
 def draw_piece(*, seed: int, piece_id: str) -> Piece:
-    """Piece ``piece_id``."""
+    """Draw the piece ``piece_id``."""
     generator = seeds.rng(seed, "synth", piece_id)
     partials = 10.0 ** (generator.normal(0.0, 4.0, 60) / 20.0)
     partials[1::2] *= generator.uniform(0.15, 1.0)  # few even harmonics: hollow, like a clarinet

@@ -53,7 +53,7 @@ WINDOW = 512  # samples of a filter frame: 32 ms, hop 16 ms
 
 @dataclass(frozen=True, kw_only=True)
 class Voice:
-    """What a speaker keeps in all utterances."""
+    """Hold what a speaker keeps in all utterances."""
 
     f0_hz: float
     formant_scale: float
@@ -63,7 +63,7 @@ class Voice:
 
 
 def draw_voice(index: int, *, seed: int, voice_id: str) -> Voice:
-    """Speaker ``voice_id``; even ``index`` is a female voice, odd a male one."""
+    """Draw the speaker ``voice_id``: a female voice for an even ``index``, a male one for an odd ``index``."""
     generator = seeds.rng(seed, "synth", voice_id)
     # Source: about 200 Hz and 120 Hz, tract 15 to 20 % shorter; Titze 1994, Principles of Voice Production.
     f0_hz, scale = (200.0, 1.17) if index % 2 == 0 else (120.0, 1.0)

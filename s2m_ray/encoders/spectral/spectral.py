@@ -82,14 +82,14 @@ class SpectralEncoder:
         self.space_id = f"spectral-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}"
 
     def feature_names(self) -> tuple[str, ...]:
-        """``group.statistic`` or ``group.statistic.row`` of each dimension; ``GROUPS`` has the groups."""
+        """Return the name of each dimension, ``group.statistic`` or ``group.statistic.row``, with groups from ``GROUPS``."""
         return self._names
 
     def encode(self, waveforms: Sequence[Float[ndarray, " _"]]) -> Float[ndarray, "items dim"]:
-        """One finite float32 vector per mono waveform at ``sample_rate``; lengths may differ.
+        """Return one finite float32 vector for each mono waveform at ``sample_rate``; lengths may differ.
 
         Raises:
-            DecodeError: a waveform is empty or has a value that is not finite.
+            DecodeError: A waveform is empty or has a value that is not finite.
         """
         out = np.zeros((len(waveforms), self.dim), np.float32)
         for row, wave in zip(out, waveforms, strict=True):
