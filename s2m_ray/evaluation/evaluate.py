@@ -17,7 +17,7 @@ from s2m_ray.evaluation.leakage import find_leaks
 from s2m_ray.evaluation.metrics import tied_gains
 from s2m_ray.evaluation.ranking import Here, Parts, Ranks, Search, count_tied, rank_first, rank_fully
 from s2m_ray.evaluation.reading import EVALUATION
-from s2m_ray.evaluation.relevance import Qrels, gain
+from s2m_ray.evaluation.relevance import Qrels, gain, random_floor
 from s2m_ray.evaluation.stats import intervals, summary
 from s2m_ray.evaluation.writing import items_digest, sampled, write_items, write_per_query, write_run
 from s2m_ray.files.claims import versions
@@ -91,10 +91,9 @@ def evaluate(
     config: Mapping[str, Any] | None = None,
     spread: Callable[[Search], Parts] | None = None,
 ) -> dict[str, Any]:
-    """Rank the gallery for each query and seed, score the ranks, and write the evaluation folder, its header last.
+    """Rank the gallery for each query and seed, score the ranks, and write the evaluation folder.
 
-    Relevance belongs to the data and not to the model: a query's emotion maps to the nearest emotion of the gallery.
-    Memory does not grow with queries times gallery. Neither chunks, threads, devices nor parts change any number.
+    The header is written last. Neither chunks, threads, devices nor parts change any number.
 
     Args:
         checkpoint: The trained model; None if both stores are in one space already.
@@ -129,21 +128,13 @@ def evaluate(
     )
     (out / EVALUATION).unlink(missing_ok=True)
     seeds, depth = checkpoint.seeds if checkpoint else (0,), scoring.depth
-    write_run(
-        out, queries, gallery, qrels, seeds, scored.rows[:, :, :depth], scores_of(scored.ranks.top[:, :, :depth])
-    )
-    joint, shown = search.queries[0], scored.rows[0, :, :depth]
-    written = write_items(out, queries, gallery, joint, shown, sample, scored.ranks.sample)
+    ranked, scores = scored.rows[:, :, :depth], scores_of(scored.ranks.top[:, :, :depth])
+    write_run(out, queries, gallery, qrels, seeds, ranked, scores)
+    written = write_items(out, queries, gallery, search.queries[0], ranked[0], sample, scored.ranks.sample)
     write_per_query(out, queries, seeds, scored.values)
-    header = {
-        **_about(queries, gallery, checkpoint, qrels, label_map, parity=scoring.parity),
-        "items": written,
-        "left_out": scoring.left_out(pairs),
-        **_averages(scored, queries, label_map, scoring.bootstrap),
-        "config": dict(config or {}) | (checkpoint.header["config"] if checkpoint else {}),
-        "versions": versions("torch", "faiss-gpu", "faiss-cpu"),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    header = _about(queries, gallery, checkpoint, qrels, label_map, parity=scoring.parity)
+    header |= {"items": written, "left_out": scoring.left_out(pairs)}
+    header |= _averages(scored, queries, label_map, scoring.bootstrap) | _made_with(checkpoint, config)
     write_json(out / EVALUATION, header)
     return header
 
@@ -154,6 +145,15 @@ def _search(queries: Store, gallery: Gallery, checkpoint: Checkpoint | None, qre
     joint = project(model, "speech", queries.vectors)
     item_places = positions(gallery.items["item_id"])
     return Search(gallery.vectors, model, joint, qrels.targets, qrels.codes, item_places, device=device)
+
+
+def _made_with(checkpoint: Checkpoint | None, config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what the header says of the settings, the versions and the time."""
+    return {
+        "config": dict(config or {}) | (checkpoint.header["config"] if checkpoint else {}),
+        "versions": versions("torch", "faiss-gpu", "faiss-cpu"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def _about(
@@ -209,26 +209,6 @@ def score(
     if full:
         values |= dict(zip(FULL, rank_fully(parts, len(qrels.targets)), strict=True))
     return Scored(values, {name: random_floor(name, qrels, ideal, k) for name in values}, rows, ranks)
-
-
-def random_floor(
-    name: str, qrels: Qrels, ideal: Float[ndarray, "queries ranks"], k: int
-) -> Float[ndarray, " queries"]:
-    """Return the value of a metric that a shuffled gallery gives on average, for each query."""
-    items, relevant = len(qrels.codes), qrels.relevant
-    match name.partition("@")[0]:
-        case "P":
-            return metrics.precision_floor(relevant, items, k)
-        case "MRR":
-            return metrics.reciprocal_rank_floor(relevant, items)
-        case "nDCG":
-            return metrics.ndcg_floor(qrels.mean_gain(), ideal, items, k)
-        case "recall":
-            return metrics.recall_floor(relevant, items, k)
-        case "mAP":
-            return metrics.average_precision_floor(relevant, items)
-        case _:
-            return metrics.r_precision_floor(relevant, items)
 
 
 def _rows_of(ranks: Ranks, search: Search) -> Int[ndarray, "seeds queries ranks"]:

@@ -14,6 +14,7 @@ from scipy.spatial import KDTree
 
 from s2m_ray.emotions.items import emotion_codes, item_coordinates
 from s2m_ray.emotions.plane import similarity
+from s2m_ray.evaluation import metrics
 from s2m_ray.stores.store import Items, Store
 
 PAIRS = 1 << 22  # gains computed at once
@@ -117,3 +118,23 @@ class Qrels:
                 here = similarity(distinct[i : i + step], self.points[j : j + PAIRS]).clip(min=0.0)
                 totals[i : i + step] += here @ self.counts[j : j + PAIRS]
         return (totals / len(self.codes))[of_query.reshape(-1)]
+
+
+def random_floor(
+    name: str, qrels: Qrels, ideal: Float[ndarray, "queries ranks"], k: int
+) -> Float[ndarray, " queries"]:
+    """Return the value of a metric that a shuffled gallery gives on average, for each query."""
+    items, relevant = len(qrels.codes), qrels.relevant
+    match name.partition("@")[0]:
+        case "P":
+            return metrics.precision_floor(relevant, items, k)
+        case "MRR":
+            return metrics.reciprocal_rank_floor(relevant, items)
+        case "nDCG":
+            return metrics.ndcg_floor(qrels.mean_gain(), ideal, items, k)
+        case "recall":
+            return metrics.recall_floor(relevant, items, k)
+        case "mAP":
+            return metrics.average_precision_floor(relevant, items)
+        case _:
+            return metrics.r_precision_floor(relevant, items)

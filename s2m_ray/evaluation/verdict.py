@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from s2m_ray.evaluation.stats import (
@@ -117,35 +117,40 @@ def judge(pairs: Sequence[Pair], units: Sequence[str], *, use: str, resamples: i
     totals = np.zeros((len(names), len(pairs)))
     verdicts = []
     for column, pair in enumerate(pairs):
-        kept = np.isfinite(pair.first_values).all(axis=0) & np.isfinite(pair.second_values).all(axis=0)
-        first, second = pair.first_values[:, kept], pair.second_values[:, kept]
-        differences: Float[ndarray, " queries"] = second.mean(axis=0) - first.mean(axis=0)
-        totals[:, column] = np.bincount(unit_of_query[kept], differences, len(names)) / kept.sum()
-        interval = difference_interval(
+        verdict, totals[:, column] = _measure(pair, names, unit_of_query, resamples)
+        verdicts.append(verdict)
+    blocks = [sign_flip_p(totals[:, at : at + COLUMNS], use=use) for at in range(0, len(pairs), COLUMNS)]
+    p = np.concatenate([np.empty(0), *blocks])
+    return corrected([replace(verdict, p=float(value)) for verdict, value in zip(verdicts, p, strict=True)])
+
+
+def _measure(
+    pair: Pair, names: ndarray, unit_of_query: Int[ndarray, " queries"], resamples: int
+) -> tuple[Verdict, Float[ndarray, " units"]]:
+    """Return the verdict on a pair before any test (p is 1), and what each unit adds to the difference of the means."""
+    kept = np.isfinite(pair.first_values).all(axis=0) & np.isfinite(pair.second_values).all(axis=0)
+    first, second = pair.first_values[:, kept], pair.second_values[:, kept]
+    differences: Float[ndarray, " queries"] = second.mean(axis=0) - first.mean(axis=0)
+    verdict = Verdict(
+        pair.first,
+        pair.second,
+        pair.metric,
+        queries=int(kept.sum()),
+        difference=float(differences.mean()),
+        interval=difference_interval(
             first,
             second,
             names[unit_of_query[kept]].tolist(),
             same_seeds=pair.same_seeds,
             resamples=resamples,
             use=pair.metric,
-        )
-        effects = cohen_d_z(differences), dominance(differences)
-        verdicts.append(
-            Verdict(
-                pair.first,
-                pair.second,
-                pair.metric,
-                int(kept.sum()),
-                float(differences.mean()),
-                interval,
-                1.0,
-                1.0,
-                *effects,
-            )
-        )
-    blocks = [sign_flip_p(totals[:, at : at + COLUMNS], use=use) for at in range(0, len(pairs), COLUMNS)]
-    p = np.concatenate([np.empty(0), *blocks])
-    return corrected([replace(verdict, p=float(value)) for verdict, value in zip(verdicts, p, strict=True)])
+        ),
+        p=1.0,
+        p_holm=1.0,
+        d_z=cohen_d_z(differences),
+        d_w=dominance(differences),
+    )
+    return verdict, np.bincount(unit_of_query[kept], differences, len(names)) / kept.sum()
 
 
 def corrected(verdicts: Sequence[Verdict]) -> list[Verdict]:

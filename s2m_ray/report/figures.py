@@ -1,7 +1,11 @@
-"""Geometry of a sweep's figures; their SVG is in the templates ``*.svg`` beside it. Each is a file of its own."""
+"""Geometry of a sweep's figures.
+
+The SVG itself is in the templates ``*.svg`` beside this module. Every figure is written to a file of its own.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +25,30 @@ _environment = Environment(
 
 
 def short(key: str) -> str:
-    """``margin`` of ``loss.margin``."""
+    """Return the last part of a setting's name.
+
+    >>> short("loss.margin")
+    'margin'
+    """
     return key.rpartition(".")[2]
 
 
 def text(value: Any) -> str:
-    """A setting's value in few letters."""
+    """Return the value of a setting as a short text.
+
+    >>> text(0.12345), text("triplet")
+    ('0.123', 'triplet')
+    """
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def heat_map(rows: Sequence[Row], choice: Choice, keys: Sequence[str], objective: str) -> str:
-    """Mean over the configurations of each cell, and whether its gain over no regulariser is real.
+    """Draw a grid with the mean over the configurations of each cell.
+
+    A triangle marks a cell whose gain over no regulariser is real.
 
     Args:
-        keys: One or two settings: columns and rows.
+        keys: One or two settings, which become the columns and the rows.
     """
     done = [row for row in rows if row.metrics]
     columns, lines = keys[0], keys[1] if len(keys) > 1 else None
@@ -42,33 +56,16 @@ def heat_map(rows: Sequence[Row], choice: Choice, keys: Sequence[str], objective
     down = _sorted({value_of(row.configuration.train, lines) for row in done}) if lines else [""]
     scale = _scale([row.mean(objective) for row in done])
     cells = []
-    for y, low in enumerate(down):
-        for x, right in enumerate(across):
-            inside = [
-                row
-                for row in done
-                if value_of(row.configuration.train, columns) == right
-                and (lines is None or value_of(row.configuration.train, lines) == low)
-            ]
-            if not inside:
-                continue
-            mean = sum(row.mean(objective) for row in inside) / len(inside)
-            gain = inside[0].gain if len(inside) == 1 else None
-            marks = "▲" if gain and gain.shown and gain.difference > 0 else "▼" if gain and gain.shown else ""
-            spread = f"± {inside[0].metrics[objective]['std']:.3f}" if len(inside) == 1 else f"{len(inside)} settings"
-            share = scale(mean)
-            cells.append(
-                {
-                    "x": LABEL + x * CELL[0],
-                    "y": TOP + y * CELL[1],
-                    "fill": colour(share),
-                    "mean": f"{mean:.3f}",
-                    "ink": "#ffffff" if share > 0.55 else "#23262b",
-                    "spread": spread,
-                    "mark": marks,
-                    "winner": choice.winner in inside,
-                }
-            )
+    for (y, below), (x, right) in product(enumerate(down), enumerate(across)):
+        inside = [
+            row
+            for row in done
+            if value_of(row.configuration.train, columns) == right
+            and (lines is None or value_of(row.configuration.train, lines) == below)
+        ]
+        if inside:
+            at = {"x": LABEL + x * CELL[0], "y": TOP + y * CELL[1]}
+            cells.append(at | _cell(inside, choice, objective, scale))
     return _draw(
         "heatmap.svg",
         cells=cells,
@@ -85,8 +82,24 @@ def heat_map(rows: Sequence[Row], choice: Choice, keys: Sequence[str], objective
     )
 
 
+def _cell(inside: Sequence[Row], choice: Choice, objective: str, scale: Callable[[float], float]) -> dict[str, Any]:
+    """Return the colour and the texts of a cell that holds these configurations."""
+    mean = sum(row.mean(objective) for row in inside) / len(inside)
+    alone = inside[0] if len(inside) == 1 else None
+    gain = alone.gain if alone else None
+    share = scale(mean)
+    return {
+        "fill": colour(share),
+        "mean": f"{mean:.3f}",
+        "ink": "#ffffff" if share > 0.55 else "#23262b",
+        "spread": f"± {alone.metrics[objective]['std']:.3f}" if alone else f"{len(inside)} settings",
+        "mark": ("▲" if gain.difference > 0 else "▼") if gain and gain.shown else "",
+        "winner": choice.winner in inside,
+    }
+
+
 def parallel(rows: Sequence[Row], choice: Choice, keys: Sequence[str], objective: str) -> str:
-    """A line a configuration through its settings to its value."""
+    """Draw a line for each configuration, through its settings to the value of the objective."""
     done = sorted((row for row in rows if row.metrics), key=lambda row: row.mean(objective))
     axes, lines = [], [[] for _ in done]  # type: ignore[var-annotated]
     measures: list[tuple[str, list[Any]]] = [
@@ -121,55 +134,44 @@ def parallel(rows: Sequence[Row], choice: Choice, keys: Sequence[str], objective
 
 
 def curves(choice: Choice) -> str:
-    """Train and valid loss of the winner and of the baseline, a line a seed, a ring at the best epoch."""
+    """Draw the losses of the winner and the baseline in training and validation.
+
+    Each seed has a line, and a ring marks the epoch that was kept.
+    """
     panels = []
     shown = {"winner": choice.winner, "baseline": choice.baseline}
     if choice.winner.configuration.key == choice.baseline.configuration.key:
         del shown["baseline"]
     for number, (name, row) in enumerate(shown.items()):
-        last = max(epoch for entry in row.entries for epoch, _, _ in entry.history)
-        losses = [value for entry in row.entries for _, *both in entry.history for value in both]
-        low, high = min(losses), max(losses)
-        left, top = 56 + number * (PANEL[0] + 64), 40
-
-        def at(
-            epoch: int,
-            loss: float,
-            left: int = left,
-            top: int = top,
-            last: int = last,
-            low: float = low,
-            high: float = high,
-        ) -> str:
-            x = left + PANEL[0] * epoch / max(1, last)
-            return f"{x:.1f},{top + PANEL[1] * (1 - (loss - low) / ((high - low) or 1)):.1f}"
-
-        lines, rings = [], []
-        for entry in row.entries:
-            for column, kind in ((1, "train"), (2, "valid")):
-                points = " ".join(at(point[0], point[column]) for point in entry.history)
-                lines.append({"kind": kind, "points": points})
-            best = next((p for p in entry.history if p[0] == entry.best_epoch), entry.history[0])
-            rings.append(at(best[0], best[2]).split(","))
-        panels.append(
-            {
-                "title": f"{name}: {row.configuration.name}",
-                "left": left,
-                "top": top,
-                "lines": lines,
-                "rings": rings,
-                "last": last,
-                "low": f"{low:.3f}",
-                "high": f"{high:.3f}",
-            }
-        )
+        title, left = f"{name}: {row.configuration.name}", 56 + number * (PANEL[0] + 64)
+        panels.append({"title": title, "left": left, "top": 40} | _losses(row, left, 40))
     return _draw(
         "curves.svg", panels=panels, panel=PANEL, width=56 + len(panels) * (PANEL[0] + 64), height=PANEL[1] + 96
     )
 
 
+def _losses(row: Row, left: int, top: int) -> dict[str, Any]:
+    """Return the lines, the rings and the limits of a panel whose upper left corner is at ``left``, ``top``."""
+    last = max(epoch for entry in row.entries for epoch, _, _ in entry.history)
+    losses = [value for entry in row.entries for _, *both in entry.history for value in both]
+    low, high = min(losses), max(losses)
+
+    def at(epoch: int, loss: float) -> str:
+        x = left + PANEL[0] * epoch / max(1, last)
+        return f"{x:.1f},{top + PANEL[1] * (1 - (loss - low) / ((high - low) or 1)):.1f}"
+
+    lines, rings = [], []
+    for entry in row.entries:
+        for column, kind in ((1, "train"), (2, "valid")):
+            points = " ".join(at(point[0], point[column]) for point in entry.history)
+            lines.append({"kind": kind, "points": points})
+        best = next((p for p in entry.history if p[0] == entry.best_epoch), entry.history[0])
+        rings.append(at(best[0], best[2]).split(","))
+    return {"lines": lines, "rings": rings, "last": last, "low": f"{low:.3f}", "high": f"{high:.3f}"}
+
+
 def shares(found: Mapping[str, float]) -> str:
-    """Bars of the variance shares."""
+    """Draw a bar for the share of each setting in the variance."""
     bars = [
         {"y": 16 + 30 * number, "name": short(key), "width": f"{360 * share:.1f}", "share": f"{100 * share:.1f} %"}
         for number, (key, share) in enumerate(sorted(found.items(), key=lambda pair: -pair[1]))
@@ -178,7 +180,11 @@ def shares(found: Mapping[str, float]) -> str:
 
 
 def colour(share: float) -> str:
-    """Between :data:`LOW` and :data:`HIGH`."""
+    """Return the colour that lies at ``share`` between :data:`LOW` and :data:`HIGH`.
+
+    >>> colour(0.0), colour(1.0)
+    ('#f3efe4', '#124a73')
+    """
     mixed = [round(low + (high - low) * share) for low, high in zip(LOW, HIGH, strict=True)]
     return "#" + "".join(f"{part:02x}" for part in mixed)
 
@@ -197,7 +203,7 @@ def _y(share: float) -> float:
 
 
 def _axis(values: Sequence[Any]) -> tuple[Callable[[Any], float], list[tuple[float, str]]]:
-    """Where a value stands on an axis, in [0, 1], and the axis's ticks."""
+    """Return the function that places a value on an axis, in [0, 1], and the ticks of the axis."""
     if any(isinstance(value, (str, bool)) for value in values):
         names = _sorted(set(values))
         step = {name: (number + 0.5) / len(names) for number, name in enumerate(names)}

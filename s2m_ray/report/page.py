@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template
 
 from s2m_ray.audio.excerpts import EXCERPT_S
 from s2m_ray.errors import EvaluationError
@@ -59,13 +59,13 @@ class Result:
 
 
 def write_report(root: Path, out: Path, *, queries_per_emotion: int = 1, seed: int = 0) -> Path:
-    """Page of every evaluation at or below ``root``, as one HTML file; gives back ``out``.
+    """Write one HTML file about every evaluation at or below ``root``, and return its path.
 
     Args:
         root: Folder; each ``evaluation.json`` at or below it is one result.
         out: The file to write; it appears whole or not at all.
         queries_per_emotion: Queries that are drawn at random from each emotion, to be listened to.
-        seed: Of that draw and of the map.
+        seed: Seed of that draw and of the map.
 
     Raises:
         EvaluationError: no evaluation was found, one cannot be read, or ``out`` cannot be written.
@@ -84,7 +84,7 @@ def write_report(root: Path, out: Path, *, queries_per_emotion: int = 1, seed: i
 
 
 def read_results(root: Path) -> list[Result]:
-    """Finished evaluations at or below ``root``, by folder name.
+    """Return the finished evaluations at or below ``root``, in the order of their folders.
 
     Raises:
         EvaluationError: none is there, or a header is not one of this version.
@@ -97,34 +97,24 @@ def read_results(root: Path) -> list[Result]:
 
 
 def render(results: Sequence[Result], *, queries_per_emotion: int, seed: int) -> str:
-    """The page as text; equal folders, arguments and library versions give equal pages."""
+    """Return the page as text.
+
+    Equal folders, arguments and library versions give equal pages.
+    """
     shown = max(results, key=lambda result: result.headline)  # the first of equals
     comparisons = paired(results)
     highest = sorted(results, key=lambda result: -result.headline)[:MAX_PANELS]
     panels = [drawn(result, seed=seed) for result in results if result in highest]
     queries = heard(shown, queries_per_emotion=queries_per_emotion, seed=seed)
     maps = {json.dumps(r.header["label_map"], sort_keys=True): r.header["label_map"] for r in results}
-    labels = {label for r in results for label in (*r.header["label_map"], *r.header["per_emotion"])}
-    labels |= {label for label_map in maps.values() for label in label_map.values()}
-    labels |= {point["emotion"] for panel in panels for point in panel["points"]}
-    labels |= {row["emotion"] for query in queries for row in (query, *query["found"])}
-    styles = palette(labels - {None})
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=ChainableUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "flat": flat, "words": words}
-    return environment.get_template("page.html").render(
+    return _template().render(
         results=results,
         comparisons=comparisons,
         shown=shown,
         marks=marks(results, comparisons),
         panels=panels,
         queries=queries,
-        styles=styles,
+        styles=palette(_labels(results, panels, queries)),
         planes=[plane(label_map) for label_map in islice(maps.values(), MAX_PANELS)],
         colours=list(COLOURS.values()),
         metrics=list(dict.fromkeys(name for r in results for name in r.header["metrics"])),
@@ -140,8 +130,31 @@ def render(results: Sequence[Result], *, queries_per_emotion: int, seed: int) ->
     )
 
 
+def _labels(
+    results: Sequence[Result], panels: Sequence[Mapping[str, Any]], queries: Sequence[Mapping[str, Any]]
+) -> set[str]:
+    """Return every emotion that the page shows."""
+    labels = {label for r in results for label in (*r.header["label_map"], *r.header["per_emotion"])}
+    labels |= {label for r in results for label in r.header["label_map"].values()}
+    labels |= {point["emotion"] for panel in panels for point in panel["points"]}
+    labels |= {row["emotion"] for query in queries for row in (query, *query["found"])}
+    return labels - {None}
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "flat": flat, "words": words}
+    return environment.get_template("page.html")
+
+
 def heard(result: Result, *, queries_per_emotion: int, seed: int) -> list[dict[str, Any]]:
-    """Drawn queries of each emotion with the best ranked music of the first seed, and their players."""
+    """Draw queries of each emotion, and return them with the best ranked music of the first seed and the players."""
     first_seed = result.header["seeds"][0] if result.header["seeds"] else 0
     ranked = (
         result.table(
@@ -177,7 +190,7 @@ def heard(result: Result, *, queries_per_emotion: int, seed: int) -> list[dict[s
 
 
 def drawn(result: Result, *, seed: int) -> dict[str, Any]:
-    """Map of one evaluation's joint vectors, with its name."""
+    """Return the map of the joint vectors of an evaluation, with its name."""
     table = result.table("items.parquet", ["item_id", "modality", "emotion", "vector"])
     try:
         return {"name": result.name, **joint_map(table, seed=seed)}
@@ -191,6 +204,6 @@ def run(root: Path, out: Path) -> Path:
     """Write the page of every evaluation at or below ``root``.
 
     Raises:
-        EvaluationError: there is none.
+        EvaluationError: there is no evaluation.
     """
     return write_report(root, out)

@@ -19,18 +19,21 @@ from s2m_ray.report.markup import csv_table, markdown_table
 from s2m_ray.tuning.selection import Choice, Row
 from s2m_ray.tuning.sensitivity import variance_shares
 
-MAP_KEYS = ("loss.emo_lambda", "loss.margin")  # of the heat map, where they are searched
+MAP_KEYS = ("loss.emo_lambda", "loss.margin")  # axes of the heat map, where the sweep searches them
+_environment = Environment(
+    loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
 
 
 def write_outputs(
     out: Path, rows: Sequence[Row], choice: Choice, header: dict[str, Any], keys: Sequence[str]
 ) -> dict[str, Any]:
-    """Write everything but ``tune.json``; gives what that says of the choice and of the rows.
+    """Write everything but ``tune.json``, and return what it says of the choice and the rows.
 
     Args:
         keys: The searched settings.
     """
-    objective = header["chosen_by"]["metric"]
+    objective: str = header["chosen_by"]["metric"]
     write_table(trials_table(rows, keys), out / "trials.parquet")
     cells = result_table(rows, choice, keys, objective)
     _write(out / "table.md", markdown_table(cells))
@@ -43,24 +46,18 @@ def write_outputs(
         "sensitivity": shares,
         "rows": [_told(row, keys) for row in rows],
     }
-    mapped = [key for key in MAP_KEYS if key in keys]
-    mapped += sorted((key for key in keys if key not in mapped), key=lambda key: -shares.get(key, 0.0))
+    mapped = _by_share(keys, shares)
     drawn = {
         "heatmap": figures.heat_map(rows, choice, mapped[:2], objective),
         "parallel": figures.parallel(rows, choice, keys, objective),
         "curves": figures.curves(choice),
         "sensitivity": figures.shares(shares),
     }
-    for name, svg in drawn.items():
-        _write(out / "figures" / f"{name}.svg", svg)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template("sweep.html").render(
+    _write_all(out / "figures", drawn)
+    page = _environment.get_template("sweep.html").render(
         header=header | told,
         cells=cells,
         figures={name: Markup(svg) for name, svg in drawn.items()},
-        choice=choice,
         sentences=sentences(choice, header, objective),
         objective=objective,
         averaged=[figures.short(key) for key in mapped[2:]],
@@ -70,8 +67,19 @@ def write_outputs(
     return told
 
 
+def _write_all(folder: Path, drawn: Mapping[str, str]) -> None:
+    for name, svg in drawn.items():
+        _write(folder / f"{name}.svg", svg)
+
+
+def _by_share(keys: Sequence[str], shares: Mapping[str, float]) -> list[str]:
+    """Return the settings in the order in which the heat map prefers them as axes."""
+    mapped = [key for key in MAP_KEYS if key in keys]
+    return mapped + sorted((key for key in keys if key not in mapped), key=lambda key: -shares.get(key, 0.0))
+
+
 def trials_table(rows: Sequence[Row], keys: Sequence[str]) -> pa.Table:
-    """One row a trial: its settings, seed, metrics on what one chose by, epochs, seconds."""
+    """Return a row for each trial: its settings, seed, metrics on the split of the choice, epochs and seconds."""
     found: list[dict[str, Any]] = []
     for row in rows:
         for entry in row.entries:
@@ -94,7 +102,10 @@ def trials_table(rows: Sequence[Row], keys: Sequence[str]) -> pa.Table:
 
 
 def result_table(rows: Sequence[Row], choice: Choice, keys: Sequence[str], objective: str) -> list[list[str]]:
-    """Best first: mean ± deviation over seeds, of the objective with its interval over queries; gain; floor last."""
+    """Return the cells of the results, the highest mean first and a random ranking last.
+
+    A metric is shown as mean ± deviation over seeds, and the objective with its interval over queries too.
+    """
     names = [objective, *(name for name in _metrics(rows) if name != objective)]
     cells = [[*(figures.short(key) for key in keys), *names, "gain over no regulariser", "p (Holm)", ""]]
     for row in rows:

@@ -92,29 +92,38 @@ def build_table(
         EvaluationError: no evaluation, or none has one of the metrics.
     """
     evaluations = read_evaluations(find_folders(runs))
-    known = dict.fromkeys(name for e in evaluations for name in e.header["metrics"])
-    lacking = [name for name in metrics if name not in known]
-    if lacking:
-        raise EvaluationError(f"{runs[0]}: no metric '{lacking[0]}', found {', '.join(known)}")
+    _require(metrics, evaluations, runs[0])
     best, notes = best_of_columns(evaluations, metrics, unit)
     rows: list[Row] = []
     named = sorted(_members(evaluations).items(), key=_in_order)
     for method, group in groupby(named, key=lambda row: method_of(row[1][0])):
         own = [Row("own", *key, _values(members, metrics, best)) for key, members in group]
         rows += [*own, *(_beside(own, *method) if published else ())]
-    floors = {
-        (task_of(e), name): Value(e.header["metrics"][name]["floor"], None)
-        for e in evaluations
-        for name in metrics
-        if name in e.header["metrics"]
-    }
-    rows.append(Row("floor", "random ranking", NOTHING, floors))
+    rows.append(Row("floor", "random ranking", NOTHING, _floors(evaluations, metrics)))
     caption = _caption(evaluations, bool(best), any(row.kind == "published" for row in rows))
     if any(map(has_built_in_words, evaluations)):
         notes.append(BUILT_IN_WORDS)
     notes += dict.fromkeys(note for row in rows for note in row.notes)
     tasks = tuple(dict.fromkeys(map(task_of, evaluations)))
     return ResultTable(tasks, tuple(metrics), tuple(rows), caption, tuple(notes))
+
+
+def _require(metrics: Sequence[str], evaluations: Sequence[Evaluation], runs: Path) -> None:
+    """Refuse a metric that no evaluation has."""
+    known = dict.fromkeys(name for e in evaluations for name in e.header["metrics"])
+    lacking = [name for name in metrics if name not in known]
+    if lacking:
+        raise EvaluationError(f"{runs}: no metric '{lacking[0]}', found {', '.join(known)}")
+
+
+def _floors(evaluations: Sequence[Evaluation], metrics: Sequence[str]) -> Values:
+    """Return what a random ranking gives in each column."""
+    return {
+        (task_of(e), name): Value(e.header["metrics"][name]["floor"], None)
+        for e in evaluations
+        for name in metrics
+        if name in e.header["metrics"]
+    }
 
 
 def task_of(evaluation: Evaluation) -> Task:

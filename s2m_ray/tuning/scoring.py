@@ -5,9 +5,9 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from s2m_ray.emotions.items import music_map
-from s2m_ray.evaluation.evaluate import random_floor, score
+from s2m_ray.evaluation.evaluate import score
 from s2m_ray.evaluation.ranking import Here, Search
-from s2m_ray.evaluation.relevance import Qrels
+from s2m_ray.evaluation.relevance import Qrels, random_floor
 from s2m_ray.joint.heads import JointModel
 from s2m_ray.joint.projection import project
 from s2m_ray.search.order import positions
