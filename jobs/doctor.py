@@ -17,7 +17,7 @@ from s2m_ray.operations.diagnosis import Finding, State, diagnose
 
 HERE = "this machine"
 CLUSTER = "cluster"
-NODE_S = 90.0  # for all checks of a node, the first import of torch among them
+NODE_S = 90.0  # for all checks of a node, including its first import of torch
 SKEW_WARN_S, SKEW_FAIL_S = 2.0, 30.0  # a lock in object storage needs clocks that agree within a minute
 TOKEN_FIX = "start every node with RAY_AUTH_MODE=token and one token (`ray get-auth-token --generate`)"
 Report = dict[str, list[Finding]]
@@ -44,7 +44,7 @@ def run(address: str = "local", storage: Sequence[Place] = ()) -> Report:
     except (S2MError, OSError, RuntimeError) as error:
         text = " ".join(str(error).split())[:200]
         fix = (
-            "is the cluster up, and the address that of its head (port 6379)?"
+            "is the cluster up, and is this the address of its head (port 6379)?"
             if address != "local"
             else ("see the logs below /tmp/ray/session_latest/logs")
         )

@@ -35,13 +35,13 @@ def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
     """Embed every item of a manifest into a sharded store. Shards that are there already are kept.
 
     Raises:
-        ConfigError, ManifestError, StoreError: The call is wrong, which is said before any actor starts, or the
-            counts do not add up.
-        Interrupted, KeyboardInterrupt: The job was stopped; the same call goes on.
+        ConfigError, ManifestError, StoreError: The call is wrong (raised before any actor starts), or the counts do
+            not add up.
+        Interrupted, KeyboardInterrupt: The job was stopped; the same call resumes it.
     """
     progress = progress or Silent()
     plan = read_plan(cfg.plan) if cfg.plan else None
-    cfg = replace(cfg, encoder=located(cfg.encoder))  # a worker's working directory is another one
+    cfg = replace(cfg, encoder=located(cfg.encoder))  # a worker has another working directory
     manifest = read_manifest(cfg.manifest)
     job, facts = describe_job(cfg, manifest.num_rows)
     claim(cfg.out, job, StoreError)
@@ -57,7 +57,7 @@ def run(cfg: EmbedConfig, progress: Progress | None = None) -> EmbedResult:
 def _warn_of_slow_products(cfg: EmbedConfig, progress: Progress) -> None:
     if cfg.dtype != "bfloat16" or cfg.resources.address != "local" or cfg.resources.gpus:
         return
-    import torch  # which `spectral` does without
+    import torch  # `spectral` runs without torch
 
     from s2m_ray.encoders.runner import computes_bfloat16
 
@@ -97,6 +97,6 @@ def _run(
 
 
 def _outdated(cfg: EmbedConfig, done: list[int]) -> list[int]:
-    """Return the shards that are done and have to be done again, in part."""
+    """Return the finished shards of which a part has to be done again."""
     answers = each(lambda number: is_outdated(cfg, number), done, cfg.out)
     return [number for number, is_so in zip(done, answers, strict=True) if is_so]

@@ -41,7 +41,7 @@ def run(cfg: EvalConfig) -> dict[str, Any]:
     claim(cfg.out, settings, EvaluationError)
     if missing := missing_halves(queries):
         settings["queries_without"] = missing
-    remove_trec(cfg.out)  # an earlier call may have written them of other stores
+    remove_trec(cfg.out)  # an earlier call may have written them for other stores
     scoring = Scoring(
         k=cfg.k,
         depth=cfg.depth,

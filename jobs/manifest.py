@@ -29,7 +29,7 @@ from s2m_ray.manifest.leaks import Leak, find_leaks, refuse
 from s2m_ray.manifest.schema import Row, as_table
 from s2m_ray.manifest.summary import Summary
 
-AGAIN_SHARDS = 8  # a refused manifest of this many shards leaves nothing behind: it is quickly probed again
+AGAIN_SHARDS = 8  # a refused manifest of up to this many shards leaves nothing behind, as it is quick to probe again
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def run(cfg: ManifestConfig, progress: Progress | None = None) -> ManifestResult
 
     Raises:
         ConfigError, ManifestError, StoreError: The call, the corpus or its splits are wrong.
-        Interrupted, KeyboardInterrupt: The job was stopped; the same call goes on.
+        Interrupted, KeyboardInterrupt: The job was stopped; the same call resumes it.
     """
     progress = progress or Silent()
     if not cfg.probe or cfg.out is None:
@@ -68,7 +68,8 @@ def run(cfg: ManifestConfig, progress: Progress | None = None) -> ManifestResult
             result = _run(cfg, draft, progress)
         except ManifestError as error:
             refusal = error
-    # What took long stays: --allow-leaks goes on from there. A corpus that was mended is probed again in any case.
+    # Probed shards stay, because probing took long, and --allow-leaks goes on from there. A corpus that was mended is
+    # probed again in any case.
     if refusal is None or not draft.is_listed or draft.shards <= AGAIN_SHARDS:
         draft.remove()
     if refusal:

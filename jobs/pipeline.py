@@ -1,4 +1,4 @@
-"""Run the steps of a recipe, from corpora to a report, as one job. Each step goes on where it was stopped.
+"""Run the steps of a recipe, from corpora to a report, as one job. Each step resumes where it was stopped.
 
 A step is done when the header of its output is there, and the next run of the same pipeline does what is missing.
 Steps hand over nothing but files, so each step can also be run by its own command.
@@ -51,7 +51,7 @@ def run(recipe: Recipe, progress: Progress | None = None) -> PipelineResult:
 
     Raises:
         S2MError: A step failed; the steps before it are kept.
-        Interrupted, KeyboardInterrupt: The job was stopped; the same call goes on.
+        Interrupted, KeyboardInterrupt: The job was stopped; the same call resumes it.
     """
     progress = progress or Silent()
     claim(recipe.out, _settings(recipe), ConfigError)

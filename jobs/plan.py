@@ -22,7 +22,7 @@ from s2m_ray.seeds import rng
 from s2m_ray.stores.plan import Plan, predict, to_dict
 
 SHARDS_A_WORKER = 8  # shards of the sample for each worker, so that no worker waits long for the others
-ENOUGH_S = 5.0  # work of each worker from which a prediction can be made
+ENOUGH_S = 5.0  # seconds of work per worker that a prediction needs
 MOST_TIMES = 64  # how many times larger a second sample may be
 
 
@@ -37,7 +37,8 @@ def run(
 ) -> Plan:
     """Embed a sample of a manifest into a folder that is deleted again, and predict the whole manifest from it.
 
-    If the sample takes less than ``ENOUGH_S``, a larger one is taken, because starting a shard is most of its time.
+    If the sample takes less than ``ENOUGH_S``, a larger sample is taken, because starting the shards is most of its
+    time.
 
     Args:
         cfg: The run that is planned.
@@ -72,7 +73,7 @@ def run(
 def _measure(
     cfg: EmbedConfig, manifest: pa.Table, sample: int, progress: Progress | None
 ) -> tuple[dict[str, Any], pa.Table, int]:
-    """Embed a sample that is large enough to tell; return what ``_embed_sample`` does."""
+    """Embed a sample that is large enough for a prediction, and return the result of ``_embed_sample``."""
     order = rng(0, "plan").permutation(manifest.num_rows)
     measured = _embed_sample(cfg, manifest.take(sorted(order[:sample].tolist())), progress)
     busy_s = measured[0]["busy_s"] / measured[0]["workers"]

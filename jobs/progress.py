@@ -1,4 +1,4 @@
-"""What a job tells of its progress. The commands show it as a bar, or as a plain line now and then."""
+"""Define how a job reports its progress. The commands show it as a bar, or as a plain line now and then."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""The whole path on the embedded corpus: synth, manifest, embed, train, evaluate, report."""
+"""Run the whole path on the embedded corpus: synth, manifest, embed, train, evaluate, report."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +56,7 @@ def run(out: Path, seeds: tuple[int, ...], progress: Progress | None = None) -> 
 
 
 def _corpus(root: Path, progress: Progress) -> tuple[Path, Path]:
-    """Manifests of the embedded corpus; they are written after its audio, so that they vouch for it."""
+    """Return the manifests of the embedded corpus. They are written last, after all audio is complete."""
     manifests = root / "speech.parquet", root / "music.parquet"
     if not all(manifest.exists() for manifest in manifests):
         progress.step("synthesise the embedded corpus")

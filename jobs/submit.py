@@ -35,7 +35,7 @@ def run(request: Request, address: str, *, out: Say, say: Say, wait: bool = True
         address: URL of a job server, ``auto``, or ``local`` for a cluster that lives as long as the call.
         out: Takes what the command writes to stdout.
         say: Takes everything else that it says.
-        wait: Whether to follow the job. Otherwise the exit code is 0, and the job goes on.
+        wait: Whether to follow the job. Otherwise the exit code is 0, and the job keeps running.
 
     Returns:
         The id of the job, and the exit code of the command.
@@ -55,7 +55,7 @@ def run(request: Request, address: str, *, out: Say, say: Say, wait: bool = True
     if not wait:
         raise ConfigError("--no-wait: the cluster of --address local ends with this command; leave --no-wait out")
     with own_head() as url:
-        say(f"{url}: a cluster of this command's own")
+        say(f"{url}: a cluster that ends with this command")
         return _run(request, Cluster(url), env, out, say, wait=True, own=True)
 
 
@@ -75,7 +75,9 @@ def _run(
         return job_id, follow(cluster, job_id, out=out, say=say)
     except KeyboardInterrupt:
         if not own:
-            raise Interrupted(f"job {job_id} goes on; `s2m jobs wait {job_id}` follows it, `stop` ends it") from None
+            raise Interrupted(
+                f"job {job_id} keeps running; `s2m jobs wait {job_id}` follows it, `s2m jobs stop {job_id}` ends it"
+            ) from None
         cluster.stop(job_id)  # it writes what it has done
         follow(cluster, job_id, out=out, say=say)
         raise

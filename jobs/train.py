@@ -1,4 +1,4 @@
-"""Two stores -> checkpoint, on Ray Train. Workers share the seeds out; every seed's numbers are its own."""
+"""Train a checkpoint from two stores on Ray Train. Workers share the seeds, which do not affect each other."""
 
 import shutil
 import time
@@ -81,7 +81,7 @@ def _train(cfg: TrainConfig, seeds: tuple[int, ...], words: Words | None, parts:
             done = ray.get(inbox.total.remote())
             progress.update(done, total, "epochs", "of all seeds; early stopping ends sooner")
 
-        # what an interrupted run left: Ray would take it up, with its old error
+        # Ray would take up what an interrupted run left, with its old error
         shutil.rmtree(scratch, ignore_errors=True)
         try:
             watched(trainer.fit, look)

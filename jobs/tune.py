@@ -1,4 +1,4 @@
-"""Two stores and a space -> sweep: train what the ledger lacks, choose by valid, look at the test split once."""
+"""Run a sweep: train what the ledger lacks, choose by the valid split, look at the test split once."""
 
 import time
 from dataclasses import dataclass, replace

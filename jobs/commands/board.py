@@ -13,11 +13,11 @@ SHOWN = 5  # best configurations in the table
 
 
 class Board(Quiet):
-    """On stderr: rich's table on a terminal, else a line now and then."""
+    """A display on stderr: rich's table on a terminal, else a line now and then."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._began: float | None = None  # when the first epoch was done: what is before is the workers' start
+        self._began: float | None = None  # time of the first finished epoch; before it the workers were starting
         self._said = -EVERY_S
         self._live: Any = None
 
@@ -39,14 +39,14 @@ class Board(Quiet):
         super().__exit__(kind, error, trace)
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         if self._live:
             self._live.console.print(text, markup=False, highlight=False)
         else:
             print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     def show(self, standing: Standing) -> None:
-        """How far it is now."""
+        """Show how far the sweep is now."""
         now = time.monotonic()
         if self._began is None and standing.epochs:
             self._began = now
@@ -59,7 +59,7 @@ class Board(Quiet):
 
 
 def line(standing: Standing, elapsed_s: float) -> str:
-    """One line: done, running, failed, best so far, time left."""
+    """Return one line: done, running, failed, best so far, time left."""
     parts = [f"{standing.done}/{standing.trials} trials", f"{len(standing.running)} packs running"]
     if standing.failed:
         parts.append(f"{standing.failed} failed")

@@ -14,12 +14,12 @@ from jobs.commands.output import give, metrics_table, say, table
 @app.command()
 def pipeline(
     file: Annotated[Path, typer.Argument(help="TOML file with a table for each step.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for everything; instead of the file's `out`.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for all outputs, instead of `out` in the file.")] = None,
     workers: Workers = None,
     address: Address = None,
     as_json: Json = False,
 ) -> None:
-    """Do the steps of a file (manifest, embed, tune, train, evaluate, report) in one job; again, it resumes."""
+    """Run the steps of a file (manifest, embed, tune, train, evaluate, report) as one job; it resumes."""
     from s2m_ray.operations.recipe import read_recipe
 
     recipe = read_recipe(file, out=out, workers=workers, address=address)
@@ -45,9 +45,11 @@ def submit(
         str, typer.Option(help="URL of a job server, auto, or local for a cluster that ends with the command.")
     ] = "auto",
     shared: Annotated[
-        list[Path] | None, typer.Option(help="Folder that all nodes have under this path; or S2M_SHARED.")
+        list[Path] | None, typer.Option(help="Folder that all nodes have under this path. S2M_SHARED sets it too.")
     ] = None,
-    env: Annotated[list[str] | None, typer.Option(help="Variable that goes along, by its name; no secrets.")] = None,
+    env: Annotated[
+        list[str] | None, typer.Option(help="Environment variable to pass on, by name; no secrets.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job and end with its code.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -85,7 +87,9 @@ def submitted(words: list[str]) -> tuple[list[str], tuple[Any, ...], tuple[Any, 
 jobs_app = typer.Typer(help="List the jobs of a cluster, read their logs, stop them, wait for them.")
 app.add_typer(jobs_app, name="jobs")
 Server = Annotated[str, typer.Option("--address", help="URL of the cluster's job server, or auto.")]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `s2m submit` and `s2m jobs list` say it.")]
+JobId = Annotated[
+    str, typer.Argument(metavar="JOB", help="Id of the job, as `s2m submit` and `s2m jobs list` print it.")
+]
 
 
 @jobs_app.command("list")
@@ -109,9 +113,9 @@ def jobs_list(address: Server = "auto", as_json: Json = False) -> None:
 def jobs_logs(
     job: JobId,
     address: Server = "auto",
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until the job ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Follow the log until the job ends.")] = False,
 ) -> None:
-    """Print the log of a job: what it wrote to stdout on stdout, all else on stderr."""
+    """Print the log of a job. Its stdout goes to stdout, and everything else to stderr."""
     from jobs.remote.client import Cluster, lines_of
     from jobs.submit import show
 
@@ -124,7 +128,7 @@ def jobs_logs(
 
 @jobs_app.command("stop")
 def jobs_stop(job: JobId, address: Server = "auto", as_json: Json = False) -> None:
-    """Ask a job to stop; it writes what it has done, and the same command submitted again goes on."""
+    """Ask a job to stop. It keeps the work that is done; submit the same command again to resume."""
     from jobs.remote.client import Cluster
 
     cluster = Cluster(address)
@@ -161,10 +165,14 @@ def cluster_command(
 @app.command()
 def doctor(
     address: Annotated[
-        str, typer.Option(help="local: this machine; auto or host:port: every node; http://...: by way of a job.")
+        str,
+        typer.Option(
+            help="local: this machine; auto or HOST:PORT: every node; http://...: every node, through a job."
+        ),
     ] = "local",
     storage: Annotated[
-        list[str] | None, typer.Option(help="Folder or URI that jobs will use: is it the same on every node?")
+        list[str] | None,
+        typer.Option(help="Folder or URI that jobs will use; every node must see the same."),
     ] = None,
     shared: Annotated[list[Path] | None, typer.Option(help="With http://...: as for `s2m submit`.")] = None,
     as_json: Json = False,

@@ -14,7 +14,7 @@ from s2m_ray.config.corpora import ManifestConfig
 @app.command()
 def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for all outputs.")] = Path("out/quickstart"),
-    seeds: Annotated[str, typer.Option(help="A count (5 = seeds 0..4) or a list (3,7,9).")] = "5",
+    seeds: Annotated[str, typer.Option(help="A count (5 means seeds 0..4) or a list (3,7,9).")] = "5",
     as_json: Json = False,
 ) -> None:
     """Run the whole path on the embedded (synthetic) corpus: audio to HTML report."""
@@ -83,7 +83,7 @@ def manifest(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List a corpus or a library as a manifest with its splits, or check a manifest. --probe resumes."""
+    """Write the manifest of a corpus or a library, or check a manifest. The same --probe resumes."""
     if show_list:
         return give_corpora(as_json)
     cfg = given.load()
@@ -129,7 +129,7 @@ def findings_of(result: Any, cfg: ManifestConfig) -> Iterator[str]:
     yield from result.notes
     yield from (f"splits leak, as asked for: {leak}" for leak in result.leaks)
     if result.duplicates:
-        yield f"{result.duplicates} files sound as an earlier one does{', dropped' * cfg.drop_duplicates}"
+        yield f"{result.duplicates} files have the sound of an earlier file{', dropped' * cfg.drop_duplicates}"
     if rejected := sum(result.rejects.values()):
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(result.rejects.items()))
         yield f"{rejected} files left out ({reasons})" + (f", see {result.rejects_file}" if cfg.out else "")

@@ -14,13 +14,19 @@ from jobs.commands.options import EXIT_INPUT, app
 from jobs.commands.output import say
 from s2m_ray.errors import EXIT_INTERRUPTED, Interrupted, S2MError
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # the user's to mend, and never our bug
+DISK = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+)  # the user can mend these
 TYPER_INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt
 
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Errors of the user become one line on stderr and exit code 2, an interruption exit code 75."""
+    """Turn errors of the user into a line on stderr and exit code 2, and an interruption into exit code 75."""
 
     def stop(code: int, text: str) -> NoReturn:
         say(" ".join(text.split()))

@@ -39,13 +39,13 @@ def evaluate(
         str | None, typer.Option(help="Unit of the test of --compare: speaker (default where known) or query.")
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option(help="Metrics of --compare: P@5,MRR,... By default all that are shared.")
+        str | None, typer.Option(help="Metrics of --compare: P@5,MRR,... Without it, all shared metrics.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Rank the music for each speech query and score it: P@k, recall@k, MRR, nDCG@k, mAP beside the random floor.
 
-    Or, with --compare A B, test finished evaluations against each other.
+    With --compare A B, test finished evaluations against each other instead.
     """
     if compare:
         refuse_beside("--compare", [name for name in given.names() if name != "--out"])
@@ -87,7 +87,7 @@ def one_model(folders: Sequence[Path] | None, given: Given[EvalConfig]) -> Path 
 
 
 def refuse_beside(option: str, others: Sequence[str]) -> None:
-    """Refuse options beside one that stands alone."""
+    """Refuse other options beside an option that stands alone."""
     from s2m_ray.errors import ConfigError
 
     if others:
@@ -97,7 +97,7 @@ def refuse_beside(option: str, others: Sequence[str]) -> None:
 
 
 def refuse_without(option: str, others: Mapping[str, object]) -> None:
-    """Refuse options that mean nothing without another one."""
+    """Refuse options that mean nothing without another option."""
     from s2m_ray.errors import ConfigError
 
     given = [f"--{name}" for name, value in others.items() if value is not None]

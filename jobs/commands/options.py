@@ -64,8 +64,8 @@ class Given(Generic[C]):
         """Build the settings from the file, the ``--set`` texts and the options.
 
         Args:
-            before: Texts ``key=value`` below those of ``--set``.
-            settings: Texts instead of those of ``--set``.
+            before: Texts ``key=value``, which the texts of ``--set`` override.
+            settings: Texts that replace the texts of ``--set``.
             more: Values of further fields.
 
         Raises:

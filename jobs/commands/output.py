@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-WIDTH = 10_000  # of a table in characters: lines are never wrapped, so that scripts can read them
+WIDTH = 10_000  # characters in a line of a table: lines are never wrapped, so that scripts can read them
 
 
 def say(text: str) -> None:

@@ -10,8 +10,8 @@ from typing import Self
 class Display:
     """Progress on stderr: rich's bar on a terminal, else a line at the start of a step and every ``every_s``.
 
-    What libraries print meanwhile goes to stderr too (Ray tells of its workers' deaths on stdout): stdout is for the
-    command's result.
+    Stdout is for the command's result, so what libraries print meanwhile goes to stderr too. (Ray would report the
+    deaths of its workers on stdout.)
     """
 
     def __init__(self, every_s: float = 10.0) -> None:
@@ -41,7 +41,7 @@ class Display:
         self._stdout.__exit__(kind, error, trace)
 
     def step(self, name: str) -> None:
-        """A new step of the work begins."""
+        """Begin a new step of the work."""
         self._name, self._said, self._first = name, time.monotonic(), None
         if self._live:
             self._task = self._bar.add_task(name, total=None, note="")
@@ -51,8 +51,8 @@ class Display:
     def update(self, done: float, total: float, unit: str, note: str = "") -> None:
         """Show progress, its rate, and the time that is left.
 
-        The rate counts from the first progress on: what comes before it is the start-up of workers, which does not
-        come again.
+        The rate is measured from the first progress on. The time before it is the start-up of the workers, which
+        happens only once.
         """
         now = time.monotonic()
         if self._first is None and done:

@@ -28,7 +28,9 @@ def train(
     given: Given[TrainConfig],
     parity: Annotated[
         bool,
-        typer.Option("--parity", help="Train as the original code, quirks included: parity.* and fit.patience=5."),
+        typer.Option(
+            "--parity", help="Train as the original code does, with its quirks: parity.* and fit.patience=5."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +52,7 @@ def train(
     give(as_json, {"checkpoint": cfg.out, "trained_now": result.trained_now, **result.header}, text)
 
 
-Axis = Annotated[str | None, typer.Option(help="Values to search, such as 0,0.5,1; or a single one.")]
+Axis = Annotated[str | None, typer.Option(help="Values to search, such as 0,0.5,1, or a single value.")]
 
 
 @app.command()
@@ -72,7 +74,7 @@ def tune(
     modality: Axis = None,
     as_json: Json = False,
 ) -> None:
-    """Search settings over several seeds: which is best, and is the gain real? --set key=1,2,3 is searched too."""
+    """Search settings over several seeds: find the best, and test its gain. --set key=1,2,3 is searched too."""
     from s2m_ray.config.space import split_settings
     from s2m_ray.config.tuning import with_axes
 
@@ -90,7 +92,7 @@ def tune(
         result = run(cfg, board)
     objective, out = cfg.sweep.objective, cfg.out
     for name, reason in sorted(result.failed.items()):
-        say(f"{out}: trial {name} failed, {cfg.sweep.retries + 1} times and alone: {reason}")
+        say(f"{out}: trial {name} failed {cfg.sweep.retries + 1} times, and again by itself: {reason}")
     if not result.trained_now:
         say(f"{out}: complete already, nothing to train")
     rows = table(result_table(result.rows, result.choice, list(cfg.axes), objective))

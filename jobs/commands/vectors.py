@@ -70,12 +70,12 @@ def progress_of(result: Any) -> Iterator[str]:
 def plan(
     given: Given[EmbedConfig],
     sample: Annotated[int, typer.Option(min=1, help="Items that are embedded to measure.")] = 64,
-    price: Annotated[float | None, typer.Option(min=0, help="Price of all machines together for an hour.")] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Price of all machines together per hour.")] = None,
     for_workers: Annotated[
-        int, typer.Option(min=0, help="Predict for so many workers. 0 means as many as measure.")
+        int, typer.Option(min=0, help="Predict for this many workers. 0 means as many as embed the sample.")
     ] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="File for the plan, with which `s2m embed --plan` compares its run.")
+        Path | None, typer.Option(help="File to write the plan to. `s2m embed --plan` compares its run with it.")
     ] = None,
     as_json: Json = False,
 ) -> None:

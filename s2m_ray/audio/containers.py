@@ -85,7 +85,7 @@ def _missing_in_mp4(stream: BinaryIO, size: int) -> str | None:
         position += length or size - position  # 0: to the end of the file
     if position > size:
         return f"the header claims {position} bytes, the file has {size}"
-    return None if b"moov" in kinds else "the index ('moov') is missing, which often stands at the end"
+    return None if b"moov" in kinds else "the index ('moov') is missing; it often stands at the end"
 
 
 def _missing_in_caf(stream: BinaryIO, size: int) -> str | None:

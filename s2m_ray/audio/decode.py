@@ -154,14 +154,14 @@ def segment(
 
 
 def _read_native(source: Any, start_s: float | None, end_s: float | None, max_s: float) -> Sound:
-    """Read a window by the first decoder that knows the format. The other decoder is not asked again."""
+    """Read a window with the first decoder that knows the format. No other decoder is asked after it."""
     try:
         file = sndfile.open_sound(source)
     except sndfile.UnknownFormatError as error:
         return _read_by_ffmpeg(source, start_s, end_s, max_s, refusal=str(error))
     with file:
         if file.frames == sndfile.UNKNOWN_FRAMES:
-            return _read_by_ffmpeg(source, start_s, end_s, max_s, refusal="the header tells no length")
+            return _read_by_ffmpeg(source, start_s, end_s, max_s, refusal="the header states no length")
         try:
             return Sound("soundfile", sndfile.read_window(file, start_s, end_s, max_s), file.samplerate)
         except soundfile.LibsndfileError as error:

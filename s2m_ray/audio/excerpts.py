@@ -16,7 +16,8 @@ from s2m_ray.files.addresses import masked, outer_of
 
 EXCERPT_S = 6.0
 SAMPLE_RATE = 24_000  # Hz; an MPEG-2 rate. Higher rates cost bytes, and the speakers of a reader do not show it
-MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, SAMPLE_RATE)  # MPEG-2 and 2.5; these are kept as they are
+# Rates of MPEG-2 and 2.5; sound at these rates is not resampled
+MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, SAMPLE_RATE)
 COMPRESSION = 0.7  # measured: 57 kbit/s at all of these rates with libsndfile 1.2.2, 41 kB for 6 s
 FADE_S = 0.01  # an excerpt that begins in the middle of music would click without a fade
 
@@ -76,7 +77,7 @@ def _faded(wave: Float[ndarray, " samples"], sample_rate: int) -> Float[ndarray,
 
 
 def _told(error: DecodeError, uri: str) -> str:
-    """Say what is wrong with a file, without its folders or its bytes: the page may travel far from its maker."""
+    """Say what is wrong with a file, without its folders or its bytes, because strangers may read the page."""
     name = masked(outer_of(uri)[0]).rstrip("/").rpartition("/")[2][:80] or "(no path)"
     if error.reason == "missing":
         return f"file not found: {name}"

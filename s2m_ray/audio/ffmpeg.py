@@ -17,20 +17,18 @@ from numpy import ndarray
 from s2m_ray.errors import DecodeError
 
 # Containers that hold all of their sound themselves. MP3, AIFF and AU are left out: libsndfile reads them, and with
-# more care (measured: libsndfile refuses an AIFF of 0 bits per sample, and FFmpeg makes twice its seconds from it).
+# more care (measured: libsndfile refuses an AIFF of 0 bits per sample, and FFmpeg decodes it to twice its length).
 DEMUXERS = (
     "aac,ac3,amr,ape,asf,avi,caf,dsf,dts,eac3,flac,flv,loas,matroska,mov,mpc,mpc8,mpeg,mpegts,ogg,tak,tta,w64,wav,wv"
 )
 # Here a header tells the length. In the other containers FFmpeg guesses it from the bit rate or the size of the file.
 CLAIMING = {"ape", "asf", "avi", "caf", "dsf", "flac", "flv", "matroska", "mov", "tak", "tta", "w64", "wav", "wv"}
-PER_STREAM = {
-    "mov",
-    "avi",
-}  # these tell the length of each stream; the others tell the longest, in a film the picture
+# These state the length of each stream. The others state only the longest, which in a film is the picture.
+PER_STREAM = {"mov", "avi"}
 # Here the time of a packet is off by half a millisecond at most. In the other containers the error grows with the
 # time (measured: AC-3, 10 samples per second), so they are decoded from the beginning.
 SEEKABLE = {"aac", "amr", "asf", "caf", "flv", "matroska", "mov", "mpegts", "tta", "w64", "wav", "wv"}
-# Decoded and dropped before a window: the first frames after a seek lack the frames that they build on
+# Seconds decoded and dropped before a window: the first frames after a seek lack the frames that they build on
 LEAD_IN_S = 1.0
 FILLING = 2048  # samples in the longest AAC frame; the last frame of an MP4 is filled with silence
 # Headers count whole frames and the delay of the encoder (measured: WMA 2, 0.046 s at 44100 Hz; AMR in 3GP, 0.02 s)
@@ -38,7 +36,7 @@ TOLERANCE_S = 0.1
 
 
 class UnknownFormatError(Exception):
-    """No demuxer that may be used knows the bytes, or PyAV is not installed; the text says which."""
+    """Raised if no permitted demuxer knows the bytes or PyAV is not installed; the text says which."""
 
 
 def read_window(
@@ -111,7 +109,7 @@ class _Nameless:
         self.read, self.tell = stream.read, stream.tell
 
     def seek(self, offset: int, whence: int) -> int:
-        """Return the new position, or -1 if a broken header leads nowhere, since PyAV prints what is raised here."""
+        """Return the new position, or -1 if a broken header leads nowhere. PyAV prints what is raised here."""
         try:
             return self._stream.seek(offset, whence) or self._stream.tell()
         except (OSError, ValueError, OverflowError):
@@ -192,8 +190,8 @@ def _frames_before(container: Any, sound: Any, start_s: float) -> tuple[int, Ite
 def _frames(container: Any, sound: Any) -> Iterator[Any]:
     """Yield decoded frames, and refuse a frame that FFmpeg marks as damaged.
 
-    For plain samples FFmpeg marks a last packet that is merely shorter than the others. There the claim of the header
-    decides.
+    For plain samples FFmpeg also marks a last packet that is merely shorter than the others. In that case the length
+    in the header decides.
     """
     plain = sound.codec_context.name.startswith("pcm_")
     for packet in container.demux(sound):
@@ -222,7 +220,7 @@ def _collect(
         held += _samples(frame)[max(start - position, 0) : max(stop - position, 0)].tobytes()
         position += frame.samples
         if len(held) > max_s * rate * channels * 4:
-            raise DecodeError(f"too_long: the header claims less, or nothing; more than {max_s:.0f} s are there")
+            raise DecodeError(f"too_long: more than {max_s:.0f} s, although the header claims less or nothing")
         if position >= stop:
             break
     return np.frombuffer(held, np.float32).reshape(-1, channels), rate, position < stop

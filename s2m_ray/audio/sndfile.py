@@ -18,18 +18,18 @@ CUT_DATA = re.compile(r"^ *(?:data|SSND|BODY|Data Size) +: (\d+) \(should be (\d
 CUT_WHOLE = re.compile(r"^ *(?:riff|Riff size) +: (\d+) \(should be (\d+)\)", re.MULTILINE)  # W64 and RF64
 FILE_BYTES = re.compile(r"^Length : (\d+)$", re.MULTILINE)
 DATA_BYTES = re.compile(r"^ *(?:data|Data size) +: (\d+)$", re.MULTILINE)
-# Programs that write to a pipe do not know the size and put one above this: SoX 0x7FFFF000, FFmpeg 0xFFFFFFFF.
+# Programs that write to a pipe do not know the size and write a number above this: SoX 0x7FFFF000, FFmpeg 0xFFFFFFFF.
 UNKNOWN_BYTES = 0x7FFF0000
 UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's length of a FLAC file that was written to a pipe
 UNKNOWN_BYTES_64 = 1 << 62  # as UNKNOWN_BYTES, for sizes of 64 bits; FFmpeg writes -1
 
 
 class UnknownFormatError(Exception):
-    """libsndfile does not know the format of a file; the text is its answer."""
+    """Raised if libsndfile does not know the format of a file; the text is its answer."""
 
 
 def open_sound(stream: Any) -> soundfile.SoundFile:
-    """Open a stream with libsndfile, after the length of an MP3 was counted if its header lacks it.
+    """Open a stream with libsndfile. The length of an MP3 is counted first if its header lacks it.
 
     Raises:
         DecodeError: ``not_audio``, if the name of the file says that it has no header.
@@ -94,7 +94,7 @@ def _read_after(file: soundfile.SoundFile, start: int, stop: int) -> Float[ndarr
 
 
 def _is_lossy(file: soundfile.SoundFile) -> bool:
-    return file.format in ("MP3", "OGG") or file.subtype.startswith("MPEG")  # MPEG may stand within a WAV
+    return file.format in ("MP3", "OGG") or file.subtype.startswith("MPEG")  # a WAV file may hold MPEG audio
 
 
 def claimed_frames(file: soundfile.SoundFile) -> int:
@@ -114,7 +114,7 @@ def claimed_frames(file: soundfile.SoundFile) -> int:
 
 
 def _data_bytes(file: soundfile.SoundFile) -> tuple[int, int]:
-    """Return the bytes of samples that the header claims and that are there; equal numbers if the log has neither."""
+    """Return how many bytes of samples the header claims and the file has; equal if the log tells neither."""
     if file.format in ("W64", "RF64"):  # here the log compares the sizes of whole files
         whole, data = CUT_WHOLE.search(file.extra_info), DATA_BYTES.search(file.extra_info)
         if data is None or int(data[1]) >= UNKNOWN_BYTES_64:

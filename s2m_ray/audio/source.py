@@ -21,7 +21,7 @@ def open_audio(uri: str) -> Any:
         uri: Local path or URI, with ``#bytes=START-STOP`` for a member.
 
     Returns:
-        A seekable binary stream. It is one of Python's or one of Arrow's, which does not inherit from Python's.
+        A seekable binary stream of Python or of Arrow. Arrow's class does not inherit from Python's.
 
     Raises:
         DecodeError: ``missing``, ``unreadable`` or ``empty_file``.

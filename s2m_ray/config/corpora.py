@@ -21,7 +21,7 @@ def importer(description: str) -> Any:
 
 @settings()
 class ManifestConfig:
-    """How a corpus becomes a manifest, or which manifest is checked."""
+    """Settings that turn a corpus into a manifest, or that check an existing manifest."""
 
     corpus: Annotated[
         str,
@@ -36,13 +36,15 @@ class ManifestConfig:
     out: Annotated[
         Place | None, Field(description="Manifest to write: .parquet, .csv or .jsonl; a path or a URI.")
     ] = None
-    check: Annotated[Place | None, Field(description="Check this manifest. It takes the place of a corpus.")] = None
+    check: Annotated[Place | None, Field(description="Check this manifest instead of importing a corpus.")] = None
     probe: Annotated[
         bool, Field(description="Look into every file: length, sample rate, channels, checksum, tags.")
     ] = False
-    checksum: Annotated[bool, Field(description="Compute checksums of the sound; else only headers are read.")] = True
+    checksum: Annotated[
+        bool, Field(description="Compute checksums of the sound. Without this, only headers are read.")
+    ] = True
     modality: Annotated[str, importer("General corpora: speech, music or text.")] = ""
-    split: Annotated[str, importer("General corpora: split of the rows that have none.")] = ""
+    split: Annotated[str, importer("General corpora: split for rows that name no split.")] = ""
     name: Annotated[str, Field(description="General corpora: name of the corpus.")] = ""
     columns: Annotated[str, importer("table, huggingface, webdataset: column map, ours=theirs,...")] = ""
     classes: Annotated[str, importer("ravdess: 8 or 7; iemocap: 6 or 4.")] = ""
@@ -56,20 +58,22 @@ class ManifestConfig:
     ] = None
     missing: Annotated[
         Literal["", "refuse", "skip"],
-        Field(description="What to do with files of an index that are not there: refuse or skip."),
+        Field(description="What to do if a file that the index names is missing: refuse or skip."),
     ] = ""
     parity: Annotated[bool, Field(description="Use the original's splits with all their leaks.")] = False
-    leaks: Annotated[tuple[str, ...], Field(description="One leak of the original, by its name in --list.")] = ()
+    leaks: Annotated[
+        tuple[str, ...], Field(description="Bring back this leak of the original, by its name in --list.")
+    ] = ()
     allow_leaks: Annotated[bool, Field(description="Accept splits that share items, speakers or audio.")] = False
     drop_duplicates: Annotated[
-        bool, Field(description="With --probe: keep only the first of the files with the same sound.")
+        bool, Field(description="With --probe: if files have the same sound, keep only the first.")
     ] = False
     max_rejects: Annotated[
         int | str,
         Field(description="With --probe: more rejects than this (a count, or a share such as 1%) give exit code 3."),
     ] = "1%"
     shard_items: Annotated[int, Field(ge=1, description="Items of a shard, the unit of probing and resuming.")] = 1000
-    stall_s: Annotated[float, Field(gt=0, description="End the run if nothing moves for so many seconds.")] = 600.0
+    stall_s: Annotated[float, Field(gt=0, description="End the run if nothing moves for this many seconds.")] = 600.0
     resources: ResourceConfig = field(default_factory=ResourceConfig)
 
     def __post_init__(self) -> None:

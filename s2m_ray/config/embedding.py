@@ -13,7 +13,7 @@ from s2m_ray.files.place import Place, require_writable
 
 @settings(at="audio")
 class AudioConfig:
-    """How the audio of an item is cut before it is encoded."""
+    """Settings for cutting the audio of an item before it is encoded."""
 
     segment_s: Annotated[
         float, Field(description="Seconds of a segment. A longer item is cut into equal segments of this length.")
@@ -33,7 +33,7 @@ class AudioConfig:
 
 @settings()
 class EmbedConfig:
-    """How a manifest becomes a store."""
+    """Settings that turn a manifest into a store."""
 
     manifest: Annotated[Place, Field(description="Manifest: .parquet, .csv or .jsonl; a path or a URI.")]
     out: Annotated[Place, Field(description="Store to write: a folder, or a URI such as s3://bucket/path.")]
@@ -42,11 +42,15 @@ class EmbedConfig:
     )
     dtype: Annotated[
         Literal["float32", "bfloat16"],
-        Field(description="Type of a network's products: float32 or bfloat16. It is part of the space."),
+        Field(
+            description="Number type of a network's products: float32 or bfloat16. Each type is a space of its own."
+        ),
     ] = "float32"
     compile: Annotated[
         bool,
-        Field(description="Compile a network for whole segments, on GPUs. Vectors change by rounding."),
+        Field(
+            description="Compile the network for segments of full length, on GPUs only. Vectors change by rounding."
+        ),
     ] = False
     max_rejects: Annotated[
         int | str, Field(description="More rejects than this (a count, or a share such as 1%) give exit code 3.")
@@ -54,14 +58,15 @@ class EmbedConfig:
     plan: Annotated[Path | None, Field(description="Plan of `s2m plan --out` to compare this run with.")] = None
     retry_rejects: Annotated[bool, Field(description="Try the rejects of an earlier run again.")] = False
     stall_s: Annotated[
-        float, Field(gt=0, description="End the run if no worker makes progress for so many seconds. It can resume.")
+        float,
+        Field(gt=0, description="End the run if no worker makes progress for this many seconds; it can resume."),
     ] = 600.0
     shard_items: Annotated[
         int,
         Field(
             ge=0,
-            description="Items of a shard, the unit of work and of resuming. 0 means a 32nd of the manifest, from 2 "
-            "to 256, and for texts an eighth.",
+            description="Items per shard, the unit of work and of resuming. 0 means a 32nd of the manifest, from 2 "
+            "to 256. For texts it means an eighth, from 2 to 2048.",
         ),
     ] = 0
     audio: AudioConfig = field(default_factory=AudioConfig)

@@ -14,7 +14,7 @@ from s2m_ray.files.place import Place
 
 @settings()
 class EvalConfig:
-    """How a checkpoint, or none, and two stores become an evaluation."""
+    """Settings that turn two stores, with or without a checkpoint, into an evaluation."""
 
     music: Annotated[Place, Field(description="Store of the gallery; a path or a URI.")]
     out: Annotated[
@@ -25,7 +25,7 @@ class EvalConfig:
         Path | None, Field(description="Checkpoint. Without one, the two stores must share a space.")
     ] = None
     speech_text: Annotated[
-        Place | None, Field(description="For fusion models: store of the words, beside --speech or without it.")
+        Place | None, Field(description="For fusion models: store of the words, with or without --speech.")
     ] = None
     split: Annotated[Split, Field(description="Split that is evaluated: train, valid or test (the default).")] = (
         "test"
@@ -35,7 +35,7 @@ class EvalConfig:
     bootstrap: Annotated[int, Field(ge=1, description="Resamples behind ci95 and ci95_speakers_seeds.")] = 1000
     metric_set: Annotated[
         Literal["auto", "first", "all"],
-        Field(description="first: metrics of the first ranks; all: also mAP and R-precision; auto (the default)."),
+        Field(description="first: metrics of the first ranks; all: also mAP and R-precision; auto: all where quick."),
     ] = "auto"
     parity: Annotated[
         bool, Field(description="Compute only P@5, MRR and nDCG@5, as the original code defines them.")

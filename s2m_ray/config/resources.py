@@ -1,4 +1,4 @@
-"""Settings of where and how wide a job runs. None of them may change a number."""
+"""Settings for where a job runs and what it takes of the machines. None of them may change a result."""
 
 from typing import Annotated, Literal
 
@@ -9,13 +9,17 @@ from s2m_ray.config.checks import settings
 
 @settings(at="resources")
 class ResourceConfig:
-    """Where and how wide a job runs. None of it may change a number."""
+    """Settings for where a job runs and what it takes of the machines. None of them may change a result."""
 
     address: Annotated[
         str, Field(description="Ray cluster: local (the default) starts one, auto takes a running one, or HOST:PORT.")
     ] = "local"
     workers: Annotated[
-        int, Field(ge=0, description="Workers. 0 means as many as there are cores, or as there are seeds.")
+        int,
+        Field(
+            ge=0,
+            description="Workers. 0 means as many as cores and work allow; `s2m evaluate` then runs without Ray.",
+        ),
     ] = 0
     cpus_per_worker: Annotated[
         float,
@@ -46,14 +50,14 @@ class ResourceConfig:
     )
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
-        Field(description="Device on which an evaluation searches: auto (all GPUs), cpu or cuda. Numbers are equal."),
+        Field(description="Device on which an evaluation searches: auto (all GPUs), cpu or cuda. Results are equal."),
     ] = "auto"
     snapshot_s: Annotated[
         float,
         Field(
             ge=0,
-            description="Seconds between two snapshots of a training. A kill costs at most that much. 0 means after "
-            "each epoch.",
+            description="Seconds between two snapshots of a training. A kill loses at most this much work. 0 means "
+            "after each epoch.",
         ),
     ] = 30.0
 

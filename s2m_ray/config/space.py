@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from s2m_ray.config.training import TrainConfig
 from s2m_ray.errors import ConfigError
 
-TABLES = ("loss", "fit", "model", "parity")  # of TrainConfig, whose keys can be searched; beside `modality`
+TABLES = ("loss", "fit", "model", "parity")  # tables of TrainConfig with keys to search, beside `modality`
 ELSEWHERE = {
     "seeds": "the seed is an axis of its own: --seeds 5",
     "parity.valid_on_test_music": "a sweep never looks at the test split before it has chosen",
@@ -119,8 +119,8 @@ def grid(space: Space) -> Iterator[Point]:
 
 
 def draw(space: Space, number: int, *, seed: int) -> Point:
-    """Return the random point of a number. It does not depend on how many points are drawn."""
-    from s2m_ray.seeds import rng  # numpy, which --help does without
+    """Return the random point with this number. The point does not depend on how many points are drawn."""
+    from s2m_ray.seeds import rng  # imports numpy, which --help need not load
 
     point = {}
     for key, axis in space.items():
@@ -147,7 +147,7 @@ def changed(base: TrainConfig, point: Mapping[str, Any]) -> TrainConfig:
     """Return ``base`` with the settings of a point.
 
     Raises:
-        ConfigError: The settings are not allowed, or not together.
+        ConfigError: A setting is not allowed, alone or together with the others.
     """
     tables: dict[str, dict[str, Any]] = {}
     for key, value in point.items():
@@ -198,7 +198,7 @@ def _known(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if key not in known:
             fixed = {f.name for f in fields(TrainConfig)}
             if key.partition(".")[0] in fixed - set(TABLES):
-                raise ConfigError(f"space.{key}: cannot be searched, it is one for all; expected {', '.join(known)}")
+                raise ConfigError(f"space.{key}: all trials share it, expected one of {', '.join(known)}")
             short = {name.rpartition(".")[2]: name for name in known} | {name: name for name in known}
             near = difflib.get_close_matches(key, short, n=1)
             expected = f"did you mean '{short[near[0]]}'?" if near else f"expected one of {', '.join(known)}"
@@ -216,7 +216,7 @@ def _axis(key: str, given: Any) -> Axis:
     else:
         values = given if isinstance(given, (list, tuple)) else [given]
     if not values or any(value is None or value == "" for value in values):
-        raise ConfigError(f"space.{key}={given!r}: empty, expected at least one value, and none between two commas")
+        raise ConfigError(f"space.{key}={given!r}: a value is empty, expected values such as 0.2,0.4")
     for value in values:
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"space.{key}: {value}, expected finite numbers")

@@ -67,14 +67,20 @@ class LossConfig:
 class FitConfig:
     """Optimisation: AdamW, linear warm-up, cosine decay, and early stopping on the valid loss."""
 
-    batch_size: Annotated[int, Field(ge=2, description="Triplets of a batch. A negative is needed.")] = 64
+    batch_size: Annotated[
+        int, Field(ge=2, description="Triplets per batch, at least 2 because each one needs a negative.")
+    ] = 64
     epochs: Annotated[int, Field(ge=1, description="Most epochs.")] = 100
     warmup_epochs: Annotated[int, Field(description="Epochs of the linear warm-up.")] = 20
     lr: Annotated[float, Field(gt=0, lt=1, description="Highest learning rate.")] = 1e-4
     min_lr: Annotated[float, Field(ge=0, description="Learning rate at the end of the cosine decay.")] = 1e-9
     weight_decay: Annotated[float, Field(ge=0, description="Weight decay of AdamW.")] = 0.01
     patience: Annotated[
-        int, Field(ge=1, description="Consecutive epochs after the warm-up without a better valid loss.")
+        int,
+        Field(
+            ge=1,
+            description="Consecutive epochs without a better valid loss, after the warm-up, that end the training.",
+        ),
     ] = 20
     valid_triplets: Annotated[int, Field(ge=2, description="Fixed draws on which the valid loss is computed.")] = 1024
 
@@ -93,11 +99,11 @@ class HoldoutConfig:
 
     speakers: Annotated[
         tuple[str, ...],
-        Field(description="Stop early on these speakers of train and not on valid, such as 17,18,19."),
+        Field(description="Speakers of train for early stopping, instead of the valid split, such as 17,18,19."),
     ] = ()
     music: Annotated[
         float,
-        Field(ge=0, lt=1, description="Stop early on this share of the training music (by speaker, else item)."),
+        Field(ge=0, lt=1, description="Share of the training music for early stopping (by speaker, else by item)."),
     ] = 0.0
 
     def __post_init__(self) -> None:
@@ -115,13 +121,13 @@ class ParityConfig:
     """
 
     first_match: Annotated[
-        bool, Field(description="Q3: the first column of an emotion, or of an equal similarity, stands for it.")
+        bool, Field(description="Q3: the first column stands for all columns of its emotion or similarity.")
     ] = False
     valid_on_test_music: Annotated[
         bool, Field(description="Q5: early stopping looks at the music of the test split.")
     ] = False
     random_validation: Annotated[
-        bool, Field(description="Q6: each epoch and each seed has other valid triplets.")
+        bool, Field(description="Q6: valid triplets differ between epochs and between seeds.")
     ] = False
     cumulative_patience: Annotated[
         bool, Field(description="Q7: all epochs without a better loss count, also within the warm-up.")
@@ -139,11 +145,11 @@ class ParityConfig:
 
 @settings()
 class TrainConfig:
-    """How two stores become a checkpoint."""
+    """Settings that turn two stores into a checkpoint."""
 
     speech: Annotated[Place, Field(description="Store of the speech: a folder, a Parquet file, or the URI of one.")]
     music: Annotated[Place, Field(description="Store of the music: a folder, a Parquet file, or the URI of one.")]
-    out: Annotated[Path, Field(description="Checkpoint folder to write.")]
+    out: Annotated[Path, Field(description="Folder to write: a checkpoint, or the sweep of `s2m tune`.")]
     seeds: Annotated[tuple[int, ...], Field(description="A count (5 means seeds 0..4) or a list (3,7,9).")] = tuple(
         range(5)
     )
@@ -175,7 +181,7 @@ class TrainConfig:
         has_words = self.words is None or self.loss.has_tags
         require(has_words, "words", self.words, f"none, because loss.framework={self.loss.framework} has no words")
         one_rule = not (self.parity.valid_on_test_music and self.holdout.speakers)
-        expected = "false with a holdout, because either settles what early stopping looks at"
+        expected = "false with a holdout, because both decide what early stopping looks at"
         require(one_rule, "parity.valid_on_test_music", True, expected)
 
 

@@ -23,7 +23,7 @@ LOGGERS = ("mlflow", "wandb")
 
 @settings(at="sweep")
 class SweepConfig:
-    """How a sweep searches. ``pack``, ``concurrent``, ``retries`` and ``stall_s`` change no number."""
+    """Settings of the search. ``pack``, ``concurrent``, ``retries`` and ``stall_s`` do not change the results."""
 
     search: Annotated[Search, Field(description="grid (the default), random or optuna.")] = "grid"
     samples: Annotated[int, Field(ge=0, description="Configurations of a random or Optuna search.")] = 0
@@ -31,7 +31,9 @@ class SweepConfig:
     scheduler: Annotated[
         Scheduler, Field(description="none (the default), or asha, which ends configurations that fall behind.")
     ] = "none"
-    grace_epochs: Annotated[int, Field(ge=1, description="With asha: no configuration ends sooner.")] = 10
+    grace_epochs: Annotated[
+        int, Field(ge=1, description="With asha: epochs before a configuration may be ended.")
+    ] = 10
     metric: Annotated[
         Literal["P", "MRR", "nDCG"], Field(description="Metric that chooses: nDCG (the default), P or MRR.")
     ] = "nDCG"
@@ -40,7 +42,7 @@ class SweepConfig:
     test_split: Annotated[
         Literal["test", "valid"],
         Field(
-            description="Split that winner and baseline look at once: test (the default), or valid with a holdout."
+            description="Split that scores winner and baseline, once: test (the default), or valid with a holdout."
         ),
     ] = "test"
     pack: Annotated[
@@ -51,9 +53,9 @@ class SweepConfig:
     ] = 0
     retries: Annotated[int, Field(ge=0, description="Retries of a pack whose worker died.")] = 2
     stall_s: Annotated[
-        float, Field(gt=0, description="End the sweep if nothing moves for so many seconds. It can resume.")
+        float, Field(gt=0, description="End the sweep if nothing moves for this many seconds; it can resume.")
     ] = 600.0
-    log_to: Annotated[tuple[str, ...], Field(description="mlflow, wandb or both: mlflow,wandb.")] = ()
+    log_to: Annotated[tuple[str, ...], Field(description="Loggers to report to: mlflow, wandb or mlflow,wandb.")] = ()
 
     def __post_init__(self) -> None:
         wanted = "none: a grid has all of its points" if self.samples else "a number: --samples 20"
@@ -70,7 +72,7 @@ class SweepConfig:
 
 @settings()
 class TuneConfig(TrainConfig):
-    """How two stores and a space become a sweep. The keys of a training hold for every trial."""
+    """Settings that turn two stores and a space into a sweep. The keys of a training hold for every trial."""
 
     space: dict[str, Any] = field(default_factory=dict, hash=False)
     sweep: SweepConfig = field(default_factory=SweepConfig)

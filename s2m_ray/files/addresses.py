@@ -3,7 +3,7 @@
 import re
 
 RANGE = re.compile(r"#bytes=(\d+)-(\d+)$")
-S3_OPTIONS = ("region", "scheme", "endpoint_override", "tls_ca_file_path")  # that the query of a URI may have
+S3_OPTIONS = ("region", "scheme", "endpoint_override", "tls_ca_file_path")  # options that the query of a URI may set
 SECRETS = re.compile(r"(\w+://)(?:[^\s/@'\"]*@|[^\s/@:'\"]+:[^\s@'\"]+@)?([^\s?'\"]*)(?:\?[^\s'\"]*)?")
 
 

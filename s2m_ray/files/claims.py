@@ -19,7 +19,7 @@ from s2m_ray.errors import S2MError, StoreError
 from s2m_ray.files.place import Place, is_local
 from s2m_ray.files.whole import read_json, write_json
 
-JOB = "job.json"  # says in every output folder what the folder was started for
+JOB = "job.json"  # a file in every output folder, with the settings that the folder was started with
 
 
 def digest(*values: object) -> str:
@@ -99,14 +99,15 @@ def locked(store: Place) -> Iterator[None]:
     A local store has a lock of the operating system, which ends with the process that holds it.
 
     A store in object storage has an object with host, process and time. A job writes the object if there is none, or
-    if it was not renewed for ``STALE_S``. The job reads it back a moment later, and of two jobs that wrote at once
-    the later one goes on. The job deletes the object at the end. S3 and Google Cloud Storage can refuse to overwrite
-    an object, but Arrow 26 does not send that condition (measured: it drops ``If-None-Match`` from the metadata). A
-    second client for object storage would need its own time-outs, retries and credentials, so the lock stays simple.
+    if it was not renewed for ``STALE_S``. The job reads the object back a moment later. If two jobs wrote at the same
+    time, the later job goes on. The job deletes the object at the end. S3 and Google Cloud Storage can refuse to
+    overwrite an object, but Arrow 26 does not send that condition (measured: it drops ``If-None-Match`` from the
+    metadata). A second client for object storage would need its own time-outs, retries and credentials, so the lock
+    stays simple.
 
-    The lock keeps apart people who start a job twice, and is no proof. The clocks of the two machines must agree
-    within a minute. A job that stands still for longer than ``SETTLE_S`` between reading and writing, or for
-    ``STALE_S`` later, may meet another job. Then both do the same work and write the same objects, each of them
+    The lock protects people who start a job twice by mistake, but it is no guarantee. The clocks of the two machines
+    must agree within a minute. A job that stands still for longer than ``SETTLE_S`` between reading and writing, or
+    for ``STALE_S`` later, may meet another job. Then both do the same work and write the same objects, each of them
     whole. After a kill the lock holds on other machines until it is stale. On its own machine the next job sees that
     the process is gone.
 

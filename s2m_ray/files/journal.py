@@ -52,7 +52,7 @@ class Journal:
         self._crashes: dict[str, Counter[str]] = {
             stage: Counter(counts) for stage, counts in before.get("crashes", {}).items()
         }
-        for stage, items in before.get("busy", {}).items():  # an entry that is still there was never left
+        for stage, items in before.get("busy", {}).items():  # entries of steps that never ended
             self._crashes.setdefault(stage, Counter()).update(items)
         self._busy: dict[str, list[str]] = {}
         self._steps, self.audio_s, self._host = 0, 0.0, socket.gethostname()
@@ -126,7 +126,7 @@ def clear(store: Place) -> None:
 
 
 def entries(store: Place) -> list[Entry]:
-    """Return what the workers on a store do, by shard. A remote store shows the workers of this machine."""
+    """Return what each worker of a store is doing, by shard. A remote store shows only workers of this machine."""
     busy = []
     for path in sorted(journal_folder(store).glob("*.json")):
         state = _read(path)
@@ -138,7 +138,7 @@ def entries(store: Place) -> list[Entry]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return a state, which is empty if there is none or a machine stopped while it wrote the state."""
+    """Return the state in a journal, or an empty state if the file is missing or was not written to its end."""
     try:
         state = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -151,13 +151,13 @@ STOP_EVERY_S = 3.0  # between two looks at a remote store; a spot machine ends 3
 
 
 class StopSign:
-    """Tell whether workers shall leave their shards. A remote store is asked only every ``STOP_EVERY_S``."""
+    """Tell whether workers should leave their shards. A remote store is asked only every ``STOP_EVERY_S``."""
 
     def __init__(self, store: Place) -> None:
         self._stop, self._asked = store / STOP, float("-inf")
 
     def __call__(self) -> bool:
-        """Look for the sign. Workers call this between two items."""
+        """Look for the sign to stop. Workers call this between two items."""
         if is_local(self._stop):
             return self._stop.exists()
         if time.monotonic() - self._asked < STOP_EVERY_S:

@@ -76,7 +76,7 @@ class Place(Protocol):
     def unlink(self, missing_ok: bool = False) -> None:
         """Delete the file."""
 
-    if not TYPE_CHECKING:  # pydantic asks the class of a field for it; no place has to have it
+    if not TYPE_CHECKING:  # pydantic asks the class of a field for this method; a place need not have it
 
         @classmethod
         def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
@@ -135,7 +135,7 @@ def require_writable(place: Place) -> None:
     """Refuse a service that shows half-written files.
 
     Raises:
-        StoreError: The place is in such a service.
+        StoreError: The place is in a service that shows half-written files.
     """
     if isinstance(place, Remote):
         place.require_writable()

@@ -174,7 +174,7 @@ class Remote:
             return filesystem.get_file_info(path)
 
     def opened(self) -> tuple[Any, str]:
-        """Return Arrow's file system, of which a process has one per service, and the path within it."""
+        """Return Arrow's file system and the path within it. A process has one file system for each service."""
         if not self.uri.startswith(tuple(f"{scheme}://" for scheme in WHOLE)):
             from pyarrow.fs import FileSystem
 

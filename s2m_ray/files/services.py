@@ -35,8 +35,8 @@ def filesystem(scheme: str, netloc: str, query: str) -> Any:
 def _s3(netloc: str, options: dict[str, str]) -> Any:
     """Connect to S3 with a time-out and few retries.
 
-    ``FileSystem.from_uri`` takes neither, so a service that is not there would take a minute. Credentials that the
-    URI lacks come from the environment, the files of the AWS tools or the role of the machine.
+    ``FileSystem.from_uri`` accepts neither setting, so it would wait a minute for a service that does not exist.
+    Credentials that the URI lacks come from the environment, the files of the AWS tools or the role of the machine.
     """
     from pyarrow.fs import (
         AwsStandardS3RetryStrategy,
@@ -71,5 +71,5 @@ def reason_of(error: Exception) -> str:
     """Return the reason in an error of Arrow as one short line without secrets."""
     text = masked(str(error).partition("\n")[0]).partition(" (Request ID")[0]
     text = text[text.find("AWS Error") :] if "AWS Error" in text else text
-    refused = "; are there credentials, and the right ones (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)?"
+    refused = "; check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
     return text.rstrip(".") + (refused if REFUSED.search(text) else "")

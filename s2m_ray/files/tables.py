@@ -13,7 +13,7 @@ from s2m_ray.files.whole import replacing
 
 T = TypeVar("T")
 U = TypeVar("U")
-AT_ONCE = 16  # requests to a service: each waits 10 to 100 ms for a round trip and costs hardly any work
+AT_ONCE = 16  # requests to a service at a time: each waits 10 to 100 ms for a round trip and costs hardly any work
 
 
 def write_table(table: pa.Table, path: Place, **options: Any) -> None:

@@ -79,7 +79,7 @@ def stamp(uri: str) -> str | None:
     """Return the size and the time of the last change of a file, which tell whether the file is still the same.
 
     Args:
-        uri: Local path, or a URI that pyarrow opens. The stamp of a member is the stamp of the file that it is in.
+        uri: Local path, or a URI that pyarrow opens. A member of a tar shard has the stamp of its shard.
 
     Returns:
         ``size/nanoseconds``, or None if the file is not there.

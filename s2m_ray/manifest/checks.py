@@ -101,5 +101,5 @@ def _refuse(table: pa.Table, wrong: pa.ChunkedArray, where: str, name: str, expe
         value, item_id = table[name][first].as_py(), table["item_id"][first].as_py()
         raise ManifestError(
             f"{where}: row {first + 1}, item '{item_id}': {name}={value!r}, expected {expected} "
-            f"({len(rows)} such rows)"
+            f"({len(rows)} rows in all)"
         )

@@ -30,7 +30,7 @@ from s2m_ray.manifest.probe import PROBED
 from s2m_ray.manifest.schema import NO_COLUMNS
 from s2m_ray.manifest.summary import Summary
 
-ROWS = "rows.parquet"  # as they were listed, a row group for each shard
+ROWS = "rows.parquet"  # the rows as they were listed, a row group for each shard
 NOTES = "notes.json"  # what was noticed while listing; written last, so the listing is whole if it is there
 
 

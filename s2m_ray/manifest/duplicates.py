@@ -42,8 +42,8 @@ def repeated(pieces: Callable[[], Iterable[Piece]]) -> dict[Any, list[Any]]:
             hashes are repeated. Either all pieces have groups or none has.
 
     Returns:
-        Groups by key. Only the keys that are returned are held in memory, and eight bytes of every other key
-        (sixteen where the pieces have groups).
+        Groups by key. Memory holds the keys that are returned, and eight bytes for every other key (sixteen where the
+        pieces have groups).
     """
     suspects = _repeated_hashes(pieces())
     if not suspects:
@@ -61,7 +61,7 @@ def repeated(pieces: Callable[[], Iterable[Piece]]) -> dict[Any, list[Any]]:
 
 def _repeated_hashes(pieces: Iterable[Piece]) -> set[int]:
     """Return the hashes of keys that may occur in more than one group."""
-    numbers: dict[Hashable, int] = {}  # of the groups, so that they are told apart without hashes
+    numbers: dict[Hashable, int] = {}  # a number for each group, to tell groups apart without hashes
     parts: list[ndarray] = []
     for piece in pieces:
         hashes = np.array([hash(key) for key in piece.keys], np.int64)

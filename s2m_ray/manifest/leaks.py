@@ -18,7 +18,7 @@ KINDS = {
     "speaker": "the same speaker or piece",
     "content": "the same audio in files of different names",
 }
-SHOWN_CHARACTERS = 80  # of an example; a text may be long
+SHOWN_CHARACTERS = 80  # characters of an example are shown; a text may be long
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Leak:
     kind: str
     count: int
     example: str
-    splits: tuple[str, ...]  # of the example
+    splits: tuple[str, ...]  # the splits of the example
 
     def __str__(self) -> str:
-        return f"{KINDS[self.kind]} in splits {' and '.join(self.splits)}: {self.example} ({self.count} such)"
+        return f"{KINDS[self.kind]} in splits {' and '.join(self.splits)}: {self.example} ({self.count} in all)"
 
 
 def find_leaks(tables: Tables) -> list[Leak]:
@@ -41,7 +41,7 @@ def find_leaks(tables: Tables) -> list[Leak]:
 
     >>> rows = {"uri": ["a.wav", "b.wav"], "modality": ["music"] * 2, "text": [None] * 2, "split": ["train", "test"]}
     >>> print(find_leaks(lambda: [pa.table(rows | {"speaker": ["Ann", "Ann"]})])[0])
-    the same speaker or piece in splits test and train: Ann (1 such)
+    the same speaker or piece in splits test and train: Ann (1 in all)
 
     Args:
         tables: Returns the rows of a manifest piece by piece. It is called a second time if something may be shared.

@@ -1,7 +1,7 @@
 """Probe one shard of a manifest: read its rows, write the probed rows and the rejects.
 
-A file whose header kills its reader takes the worker along. The shard's journal has the items that a worker was
-probing. So the next attempt probes these items one by one, and rejects the item that kills it again.
+A file whose header crashes the reader also ends the worker. The shard's journal names the items that the worker was
+probing. The next attempt probes these items one by one, and rejects an item that crashes the reader again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -74,7 +74,7 @@ class SurveyShard:
 
 
 def _batches(rows: Sequence[Row], journal: Journal) -> Iterator[list[Row]]:
-    """Yield a few rows at a time, and a row at which a worker died by itself."""
+    """Yield a few rows at a time. A row at which a worker died comes alone."""
     batch: list[Row] = []
     for row in rows:
         if journal.crashes("probe", row["item_id"]):

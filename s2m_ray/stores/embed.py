@@ -23,8 +23,9 @@ from s2m_ray.stores.isolation import survives
 from s2m_ray.stores.shards import Stored, begun, current, read_rows, write_begun, write_shard
 from s2m_ray.stores.stages import DecodeAudio, EncodeSegments, EncodeTexts, Input, ReadText, Row, samples
 
-PROBE_AFTER, REJECT_AFTER = 1, 3  # crashes at an item, after which a process of its own tries it, or it is rejected
-GIVE_UP_AFTER = 12  # attempts at a shard; so many crashes are not the fault of a single item
+# A process of its own tries an item after the first number of crashes. The item is rejected after the second.
+PROBE_AFTER, REJECT_AFTER = 1, 3
+GIVE_UP_AFTER = 12  # attempts at a shard; a single item cannot cause this many crashes
 
 
 @dataclass
@@ -61,9 +62,9 @@ class EmbedShard:
     audio, or one longer item, waits for the encoder. An encoder of texts takes the column ``text`` and no audio. The
     rows come from the store's own copy of the manifest.
 
-    If a worker died while it decoded an item, a process of its own decodes the item first. The item becomes a reject
-    if it kills that process too. An item on which the encoder died is encoded alone. A file that kills its decoder
-    therefore costs no other item its vector, and the number of attempts is bounded.
+    If a worker died while it decoded an item, the next worker first lets a separate process decode the item. The item
+    becomes a reject if it kills this process too. An item on which the encoder died is encoded alone. A file that
+    kills its decoder therefore costs no other item its vector, and the number of attempts is bounded.
 
     Args:
         store: The folder that is written to.
@@ -179,7 +180,7 @@ class EmbedShard:
         held = 0
         for row, loaded in zip(rows, self._decoded(rows, journal, counts), strict=True):
             if self._stop():
-                return  # little is decoded and not encoded yet, and the worker must end soon
+                return  # only a little decoded audio is lost here, and the worker must end soon
             if isinstance(loaded, Reject):
                 rejects[row["item_id"]] = loaded
                 continue

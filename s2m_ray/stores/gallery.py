@@ -29,7 +29,8 @@ from s2m_ray.stores.store import (
 # make heads round differently, and a joint vector must not depend on how much is read at once.
 BLOCK = 8192
 COLUMNS = tuple(name for name in SCHEMA.names if name not in ("modality", "duration_s"))
-DETAILS = pa.schema(  # what the results of an evaluation and a report tell of an item, in the order of their files
+# Columns of an item in the results of an evaluation and in a report, in the order of their files
+DETAILS = pa.schema(
     [
         SCHEMA.field(name)
         for name in ("item_id", "modality", "uri", "corpus", "emotion", "speaker", "text", "start_s", "end_s")
@@ -70,7 +71,7 @@ class Gallery(Items):
 
 
 def recut(pieces: Iterable[ndarray], first: int, last: int, rows: int, *, axis: int) -> Iterator[tuple[int, ndarray]]:
-    """Join or cut arrays to pieces of equal size, of which only the last may be smaller.
+    """Join or cut arrays into pieces of equal size. Only the last piece may be smaller.
 
     Args:
         pieces: Arrays that together hold the rows from ``first`` to before ``last``, in order.

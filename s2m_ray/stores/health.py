@@ -11,7 +11,7 @@ The rules look at a sample of at most 10 000 vectors. All of them are finite, si
 
 ``cosine`` finds a network that gives one vector for everything (a published text tower has 0.9993). The rule does not
 apply to ``spectral``. Its dimensions have units such as dB next to shares, so a large common mean is natural
-(measured: 0.939 on RAVDESS, 0.973 on VGMIDI), and the training on it standardises its input. ``rank`` depends neither
+(measured: 0.939 on RAVDESS, 0.973 on VGMIDI), and training standardises its input. ``rank`` depends neither
 on units nor on the mean: it is ``(sum e)^2 / sum e^2`` over the eigenvalues of the correlation matrix (measured: 11.2
 and 11.6 on the same two corpora). A warning never stops a job, because a corpus of two sentences has texts that
 repeat.
@@ -63,7 +63,7 @@ def examine(vectors: Float[ndarray, "items dim"], *, network: bool) -> dict[str,
         each value beyond its limit.
 
     >>> examine(np.zeros((4, 2), np.float32), network=True)["findings"][0]["text"]
-    'duplicates: 0.75, limit 0.5, of the vectors repeat another one; is the same item listed several times?'
+    'duplicates: 0.75 (limit 0.5) of the vectors repeat another one; is the same item listed several times?'
     """
     distinct = np.unique(vectors, axis=0).astype(np.float64)
     values: dict[str, float] = {"duplicates": 1 - len(distinct) / len(vectors)} if len(vectors) else {}
@@ -80,7 +80,7 @@ def examine(vectors: Float[ndarray, "items dim"], *, network: bool) -> dict[str,
         if level != "ok":
             limit = rule.fail if level == "fail" else rule.warn
             findings.append(
-                {"level": level, "rule": name, "text": f"{name}: {value:.3g}, limit {limit:g}, {rule.meaning}"}
+                {"level": level, "rule": name, "text": f"{name}: {value:.3g} (limit {limit:g}) {rule.meaning}"}
             )
     levels = [finding["level"] for finding in findings]
     verdict = "fail" if "fail" in levels else "warn" if levels else "ok"

@@ -19,8 +19,8 @@ def survives(row: Mapping[str, Any], audio: AudioConfig, sample_rate: int) -> De
     """Decode an item in another process.
 
     Returns:
-        None if the process survives, which includes an item that is merely broken: the worker finds the reason by
-        itself. Otherwise the reason why the process died.
+        The reason why the process died, or None if it survives. It also survives an item that is merely broken, and
+        the worker then finds the reason by itself.
     """
     task = {key: row[key] for key in ("uri", "start_s", "end_s")}
     values = json.dumps({"row": task, "audio": asdict(audio), "sample_rate": sample_rate})

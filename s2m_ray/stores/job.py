@@ -14,7 +14,8 @@ from s2m_ray.files.place import Place, is_local
 from s2m_ray.files.rejects import rejects_path
 from s2m_ray.stores.shards import changed
 
-ROW_BYTES = 300  # of a row without its vector, for the check of free space; RAVDESS, with short names, takes 150
+# Bytes of a row without its vector, for the check of free space. RAVDESS, with short names, takes 150.
+ROW_BYTES = 300
 
 
 def _shard_items(items: int, *, texts: bool) -> int:
@@ -34,7 +35,7 @@ def describe_job(cfg: EmbedConfig, items: int) -> tuple[dict[str, Any], dict[str
         items: Rows of the manifest.
 
     Returns:
-        What the store is for, which no second run may change, and what else the header says about the encoder.
+        The settings that no second run of the store may change, and further facts about the encoder for the header.
 
     Raises:
         ConfigError: Segments are longer than the encoder takes.
@@ -67,7 +68,7 @@ def _space(encoder: AnyEncoder, cfg: EmbedConfig) -> dict[str, Any]:
 
 
 def is_outdated(cfg: EmbedConfig, number: int) -> bool:
-    """Tell whether a finished shard has to be done again in part."""
+    """Tell whether a part of a finished shard has to be done again."""
     retry = cfg.retry_rejects and rejects_path(cfg.out, number).exists()
     return retry or changed(cfg.out, number)
 
@@ -83,6 +84,6 @@ def require_space(out: Place, needed_bytes: int) -> None:
     free = shutil.disk_usage(out).free
     if free < needed_bytes:
         raise StoreError(
-            f"{out}: {free / 1e9:.1f} GB free, the vectors that are missing need about {needed_bytes / 1e9:.1f} GB. "
+            f"{out}: {free / 1e9:.1f} GB free, but the missing vectors need about {needed_bytes / 1e9:.1f} GB. "
             "Free some space, or choose another --out."
         )

@@ -1,4 +1,4 @@
-"""Predict what embedding a library will take from a sample, and compare the run with the prediction."""
+"""Predict from a sample what embedding a library will take, and compare the run with the prediction."""
 
 import math
 from collections.abc import Mapping
@@ -57,9 +57,9 @@ class Plan:
     cpus_per_worker: int  # CPUs that a worker with a GPU needs; 0 without GPUs
     cost: float | None  # in the currency of the given price
     store_bytes: int
-    memory_bytes: int  # of all workers together
+    memory_bytes: int  # all workers together
     bottleneck: str
-    shares: dict[str, float]  # of the workers' time, by stage
+    shares: dict[str, float]  # shares of the workers' time, by stage
     sample_items: int
 
 
@@ -116,7 +116,7 @@ def predict(
 
 
 def _cpus_needed(sample: Mapping[str, float]) -> int:
-    """Return one CPU that feeds the GPU, and as many as can decode a batch while the GPU encodes one."""
+    """Count the CPUs for a GPU: one feeds it, and the others decode a batch while the GPU encodes another."""
     return 1 + math.ceil(sample["decode_s"] / max(sample["encode_s"], 1e-9))
 
 
@@ -168,7 +168,11 @@ def rows(plan: Plan) -> list[list[str]]:
         ["time", f"{_duration(plan.total_s)} with {plan.workers} workers, {plan.startup_s:.0f} s of it start-up"],
         ["rate", f"{plan.audio_hours_per_s:.3f} audio-hours/s = {plan.audio_hours_per_s * 3600:.0f} times real time"],
         ["worker-hours", f"{plan.worker_hours:.2f}{gpu}"],
-        *([["CPUs a worker", f"{plan.cpus_per_worker}: no GPU waits for decoding"]] if plan.gpu_hours else []),
+        *(
+            [["CPUs a worker", f"{plan.cpus_per_worker}, so that no GPU waits for decoding"]]
+            if plan.gpu_hours
+            else []
+        ),
         ["cost", "give --price" if plan.cost is None else f"{plan.cost:.2f}"],
         ["memory", f"{plan.memory_bytes / 1e9:.1f} GB for the workers"],
         ["disk", f"{plan.store_bytes / 1e6:.0f} MB"],

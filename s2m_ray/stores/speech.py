@@ -18,9 +18,9 @@ HALVES = ("audio", "words")
 def read_speech(path: Place | None, text: Place | None, trained: Mapping[str, Any] | None = None) -> Store:
     """Read a speech store and, with ``text``, append the vector of its words to the vector of each item's audio.
 
-    In training every item of the audio needs its words. A trained fusion model answers with whatever an item has. One
-    of the two stores may then be left out, and either may lack items of the other. The numbers of a missing half are
-    NaN, which :meth:`~s2m_ray.joint.heads.JointModel.project` handles.
+    In training every item of the audio needs its words. A trained fusion model can answer from the audio or the words
+    alone. One of the two stores may then be left out, and either may lack items of the other. The numbers of a
+    missing half are NaN, which :meth:`~s2m_ray.joint.heads.JointModel.project` handles.
 
     Args:
         path: Store of the audio.
@@ -113,8 +113,8 @@ def _refuse_halves(speech: Store, config: Mapping[str, Any]) -> None:
     if missing and config["modality"] == "fusion" and config["parity"]["raw_input"]:
         half, count = next(iter(missing.items()))
         raise EvaluationError(
-            f"{speech.path}: {count} items without their {half}, but a model of early fusion on raw inputs "
-            "(parity.raw_input) takes both. late_fusion and masking_fusion can answer with one half"
+            f"{speech.path}: {count} items lack their {half}, but a model of early fusion on raw inputs "
+            "(parity.raw_input) needs both. late_fusion and masking_fusion can answer with one half"
         )
 
 

@@ -104,7 +104,7 @@ def labelled_rows(items: pa.Table, split: str, path: Place) -> Bool[ndarray, " i
         path: Where the rows come from, for the message.
 
     Raises:
-        StoreError: No row does.
+        StoreError: No row of the split has an emotion.
     """
     chosen = np.zeros(items.num_rows, dtype=bool)
     splits = items["split"].cast(pa.string()) if "split" in items.column_names else pa.chunked_array([], pa.string())

@@ -381,8 +381,8 @@ def test_the_stop_sign_is_asked_now_and_then(server, monkeypatch):
     ("change", "message"),
     [
         ({"bucket": "nobucket"}, "AWS Error NO_SUCH_BUCKET"),
-        ({"user": "wrong:key@"}, "ACCESS_DENIED.*are there credentials, and the right ones"),
-        ({"user": ""}, "ACCESS_DENIED.*are there credentials, and the right ones"),
+        ({"user": "wrong:key@"}, "ACCESS_DENIED.*check the credentials"),
+        ({"user": ""}, "ACCESS_DENIED.*check the credentials"),
         ({"port": "1"}, "NETWORK_CONNECTION"),
         ({"option": "&regoin=x"}, "unknown option 'regoin', expected one of region"),
     ],

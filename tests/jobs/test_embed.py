@@ -291,7 +291,7 @@ def test_two_runs_at_once_are_refused(manifest, tmp_path):
 
 def test_a_disk_that_is_too_small_is_refused_before_the_work(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(StoreError, match=r"0\.0 GB free, the vectors that are missing need about"):
+    with pytest.raises(StoreError, match=r"0\.0 GB free, but the missing vectors need about"):
         run(config(manifest, tmp_path / "s"))
 
 

@@ -30,7 +30,7 @@ def test_leaks_are_refused_unless_told_otherwise(tmp_path, capsys):
     assert names(tmp_path) == ["lib"]
     code, _, err = s2m(capsys, *call, "--probe", "--allow-leaks")
     assert code == 0
-    assert "1 files sound as an earlier one does" in err
+    assert "1 files have the sound of an earlier file" in err
     assert read_manifest(tmp_path / "m.csv").num_rows == 13
 
 
@@ -40,9 +40,9 @@ def test_duplicates_are_told_and_dropped_on_request(tmp_path, capsys):
     (root / "other/link.wav").symlink_to(root / "other/002 é.WAV")
     call = ("manifest", "folder", root, "--modality", "music", "--out", tmp_path / "m.csv", "--probe")
     code, _, err = s2m(capsys, *call)
-    assert (code, "2 files sound as an earlier one does\n" in err) == (0, True)
+    assert (code, "2 files have the sound of an earlier file\n" in err) == (0, True)
     code, _, err = s2m(capsys, *call, "--drop-duplicates")
-    assert (code, "2 files sound as an earlier one does, dropped" in err) == (0, True)
+    assert (code, "2 files have the sound of an earlier file, dropped" in err) == (0, True)
     assert [Path(uri).name for uri in read_manifest(tmp_path / "m.csv")["uri"].to_pylist()] == [
         "002 é.WAV",
         "001 é.WAV",

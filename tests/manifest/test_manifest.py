@@ -98,7 +98,7 @@ def test_a_table_with_other_number_types_fits(tmp_path):
         ([row(modality="voice")], "modality='voice'"),
         (
             [row(), row(item_id="b", split="dev"), row(item_id="c", split="eval")],
-            r"row 2, item 'b': split='dev', expected one of train, valid, test \(2 such rows\)",
+            r"row 2, item 'b': split='dev', expected one of train, valid, test \(2 rows in all\)",
         ),
         ([row(valence=1.1)], r"valence=1.1, expected a value in \[0, 1\] or none"),
         ([row(valence=-0.1)], "valence=-0.1"),

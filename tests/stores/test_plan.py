@@ -37,7 +37,7 @@ def test_a_known_length_counts_instead_of_the_number_of_items():
     assert plan.total_s == 5 + 50 * 8 / 4
     assert plan.gpu_hours == pytest.approx(105 / 3600 * 2)
     assert plan.cpus_per_worker == 2  # 6 s of encoding, in which one CPU decodes for 2 s
-    assert dict(rows(plan))["CPUs a worker"] == "2: no GPU waits for decoding"
+    assert dict(rows(plan))["CPUs a worker"] == "2, so that no GPU waits for decoding"
     assert plan.cost is None
     assert plan.shares == {"decode": 0.025, "encoder": 0.75, "write": 0.0, "network": 0.225}
 

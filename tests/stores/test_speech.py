@@ -98,8 +98,8 @@ def test_stores_that_share_no_item_are_refused(places: tuple[Path, Path], tmp_pa
 
 def test_early_fusion_on_raw_inputs_needs_both_halves(places: tuple[Path, Path]) -> None:
     raw = header("fusion", raw_input=True)
-    with pytest.raises(EvaluationError, match=r"audio: 4 items without their words, but .*parity.raw_input.* both"):
+    with pytest.raises(EvaluationError, match=r"audio: 4 items lack their words, but .*parity.raw_input.* both"):
         read_speech(places[0], None, raw)
-    with pytest.raises(EvaluationError, match="1 items without their audio"):
+    with pytest.raises(EvaluationError, match="1 items lack their audio"):
         read_speech(*places, raw)
     assert missing_halves(read_speech(places[0], None, header("fusion"))) == {"words": 4}
