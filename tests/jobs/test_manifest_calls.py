@@ -156,7 +156,7 @@ def test_own_labels(tmp_path, capsys):
         (("folder", "."), "out=None: expected a file for the manifest"),
         (("folder", ".", "--out", "m.csv", "--check", "m.csv"), "check=m.csv: expected a manifest alone"),
         (("folder", ".", "--out", "m.csv", "--drop-duplicates"), "drop_duplicates=True: expected probe"),
-        (("folder", ".", "--out", "m.csv", "--missing", "maybe"), "missing=maybe: expected refuse or skip"),
+        (("folder", ".", "--out", "m.csv", "--missing", "maybe"), "missing='maybe': expected one of refuse, skip"),
         (("folder", ".", "--out", "m.txt", "--modality", "music"), "m.txt: unknown format '.txt'"),
         (("ravdess", ".", "--out", "m.csv", "--leak", "x"), "leak 'x' is not known, expected none"),
         (("ravdess", ".", "--out", "m.csv", "--classes", "6"), "classes '6': expected one of 8, 7"),
