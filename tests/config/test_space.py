@@ -46,8 +46,8 @@ def test_lists_and_ranges_as_written() -> None:
     ("space", "match"),
     [
         ({}, "space: empty"),
-        ({"loss.margin": ""}, r"space.loss.margin='': empty"),
-        ({"loss.margin": []}, r"space.loss.margin=\[\]: empty"),
+        ({"loss.margin": ""}, r"space.loss.margin='': a value is empty"),
+        ({"loss.margin": []}, r"space.loss.margin=\[\]: a value is empty"),
         ({"loss.margin": "0.2,,0.4"}, "a value is empty"),
         ({"loss.margin": "0.2,-0.4"}, r"loss.margin=-0.4: expected a value in \(0, 2\]"),
         ({"loss.margin": "nan,0.4"}, "nan, expected finite"),
