@@ -107,16 +107,20 @@ class Option:
 
     @property
     def name(self) -> str:
-        """Return the name of the parameter."""
-        return self.path.replace(".", "__")
+        """Return the name of the parameter, which is the first name on the command line."""
+        return self.named[0].partition("/")[0].lstrip("-").replace("-", "_")
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Return the names on the command line."""
+        return self.flags or (f"--{self.path.rpartition('.')[2].replace('_', '-')}",)
 
     def parameter(self, cls: type) -> inspect.Parameter:
         """Return the parameter of a command that Typer reads."""
         kind, description, default = _field(cls, self.path)
         known: dict[str, Any] = {"help": description, "metavar": self.metavar}
         is_required = default is MISSING and not self.optional
-        flags = self.flags or (f"--{self.path.rpartition('.')[2].replace('_', '-')}",)
-        declared = typer.Argument(**known) if self.argument else typer.Option(*flags, **known)
+        declared = typer.Argument(**known) if self.argument else typer.Option(*self.named, **known)
         told: Any = list[str] if self.many else _told(kind)
         annotation = Annotated[told if is_required else told | None, declared]
         value = inspect.Parameter.empty if is_required else None

@@ -1,9 +1,8 @@
 """Find the places that a command line reads and writes, for a machine that is not this one."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 from urllib.parse import parse_qsl
 
 from s2m_ray.config.embedding import EmbedConfig
@@ -66,7 +65,7 @@ def _of_words(given: Mapping[str, Any]) -> Iterator[tuple[str, Place]]:
 
 def _of_settings(cls: type, given: Mapping[str, Any]) -> Iterator[tuple[str, Place]]:
     """Yield the paths of ``--config`` and ``--set``. They must be absolute, as nobody can rewrite them on the way."""
-    types = {f.name: str(f.type) for f in fields(cls)}
+    types = {name: str(kind) for name, kind in get_type_hints(cls).items()}
     apart = ("seeds", "parity")  # the command line writes these differently than a settings file
     options = {key: value for key, value in given.items() if key in types and key not in apart and value is not None}
     config: Any = load(cls, given["config"], given["settings"] or (), **options)
