@@ -1,4 +1,4 @@
-"""A command that runs on another machine: submit it, follow it, and find out what it reaches."""
+"""Run a command on another machine: submit it, follow it, and find out what it reaches."""
 
 import lazy_loader
 

@@ -15,10 +15,10 @@ from jobs.spread.private import token_headers
 from s2m_ray.errors import EXIT_INTERRUPTED, ConfigError, Interrupted
 from s2m_ray.files.addresses import masked
 
-ANSWER_S = 8.0  # for one question; a head on another continent answers within a second
+ANSWER_S = 8.0  # seconds for a question; a head on another continent answers within a second
 PORT = 8265  # where Ray's dashboard listens by default
-LOOK_S = 2.0  # between two looks at the state of a job whose log is followed
-LOST_S = 25.0  # a cluster that has not answered for so long is gone
+LOOK_S = 2.0  # seconds between two looks at the state of a job whose log is followed
+LOST_S = 25.0  # a cluster that has not answered for this many seconds is gone
 CHATTER = ("Running entrypoint for job ",)  # beginnings of lines that Ray itself writes to a job's log
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ def within(seconds: float, what: str, function: Callable[[], T]) -> T:
 
 
 class Cluster:
-    """A job server that has answered."""
+    """Talk to a job server that has answered."""
 
     def __init__(self, address: str) -> None:
         """Reach the server, with the token of this machine if the server asks for one.
@@ -92,7 +92,7 @@ class Cluster:
         self.has_authentication = self._asks_for_token()
         from ray.job_submission import JobSubmissionClient
 
-        logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.ERROR)  # it tells of each package
+        logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.ERROR)  # reports each package
         self._client = self._ask("connect", lambda: JobSubmissionClient(self.url), 2 * ANSWER_S)
         if self.has_authentication:
             self.jobs()  # with the token, which the question for a version does not need
@@ -112,8 +112,9 @@ class Cluster:
             reason = str(getattr(error, "reason", error)).partition("Caused by")[2] or str(error)
             refused = "connection refused" if "refused" in reason.lower() else "cannot be reached"
             raise ConfigError(
-                f"{where}: {refused}: no Ray job server is there; is the cluster up, and the address that of its "
-                f"dashboard (port {PORT})? Behind a firewall, forward the port: ssh -L {PORT}:127.0.0.1:{PORT} HEAD"
+                f"{where}: {refused}: no Ray job server is there; is the cluster up, and is this the address "
+                f"of its dashboard (port {PORT})? Behind a firewall, forward the port: "
+                f"ssh -L {PORT}:127.0.0.1:{PORT} HEAD"
             ) from None
         if answer.status_code in (401, 403):
             if not self.url.startswith(("https://", "http://127.", "http://localhost", "http://[::1]")):
@@ -220,7 +221,7 @@ class Cluster:
                 answered = time.monotonic()
             except ConfigError as error:
                 if time.monotonic() - answered > LOST_S:
-                    raise Interrupted(f"{error}; the same command goes on, on a cluster that lives") from None
+                    raise Interrupted(f"{error}; start a cluster, and the same command goes on there") from None
                 time.sleep(1.0)
             if line is None:
                 time.sleep(0.3)

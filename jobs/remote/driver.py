@@ -21,7 +21,7 @@ def prepare() -> None:
     """
     places = json.loads(os.environ.pop(VARIABLE))
     hide = hider(os.environ)
-    # before Ray is imported, because its loggers keep the stream of that moment
+    # before Ray is imported, because Ray's loggers keep the stream that they find then
     sys.stdout, sys.stderr = streams = Redacted(sys.stdout, hide, MARK), Redacted(sys.stderr, hide)
     from jobs.spread.session import ray_session
     from s2m_ray.config.resources import ResourceConfig

@@ -44,7 +44,7 @@ def own_head(cpus: int = 0) -> Iterator[str]:
     secret.touch(mode=0o600)
     secret.write_text(secrets.token_hex(32))
     kept = dict(os.environ)
-    os.environ.pop("RAY_AUTH_TOKEN", None)  # it would win over the file
+    os.environ.pop("RAY_AUTH_TOKEN", None)  # the variable would win over the file
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(secret), RAY_USAGE_STATS_ENABLED="0")
     os.environ.pop("RAY_ADDRESS", None)
     token.look_again()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from s2m_ray.errors import ConfigError
 
-FOLDER = Path(__file__).with_name("cluster")  # in a checkout a link to the folder of that name
+FOLDER = Path(__file__).with_name("cluster")  # in a checkout it links to the folder of that name
 # By name, because a user may keep the cluster's token beside them
 PATTERNS = ("Dockerfile", "Dockerfile.dockerignore", "*.yaml", "*.sh", "README.md")
 

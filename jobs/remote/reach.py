@@ -15,7 +15,7 @@ ANSWER_S = 20.0  # the first task on a node starts a process, which takes some s
 
 @dataclass(frozen=True)
 class Gap:
-    """A node that does not see a place."""
+    """Hold a node that does not see a place, and the reason."""
 
     node: str
     place: str
@@ -23,7 +23,7 @@ class Gap:
 
 
 def gaps(inputs: Sequence[Place], outputs: Sequence[Place], seconds: float = ANSWER_S) -> list[Gap]:
-    """Return what nodes do not see, through the Ray session that is up; empty if all is well.
+    """Return the places that nodes do not see, through the open Ray session. The list is empty if all is well.
 
     An input must be there. For an output, a file is written here into the nearest folder that exists, and every node
     must see that file. A folder of the same name on a node's own disk would not have it.

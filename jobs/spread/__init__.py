@@ -1,4 +1,4 @@
-"""Ray's plumbing, written once: sessions, workers, and a pool of actors."""
+"""Hold everything that all jobs need of Ray: sessions, workers, and a pool of actors."""
 
 import lazy_loader
 

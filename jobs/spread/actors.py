@@ -24,7 +24,7 @@ Hear = Callable[[dict[str, Any] | None, float], None]
 
 
 class Stage(Protocol):
-    """What an actor does: take the number of a shard, write the shard, and return its counts."""
+    """Do the work of an actor: take the number of a shard, write the shard, and return its counts."""
 
     def __call__(self, number: int, /) -> dict[str, Any]:
         """Write one shard."""
@@ -33,7 +33,7 @@ class Stage(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Actors that all run the same stage.
+    """Describe actors that all run the same stage.
 
     Attributes:
         make: Makes the stage. Each actor calls it once, so weights load once.
@@ -156,7 +156,7 @@ def _graph(pool: Pool, shards: Sequence[int]) -> Iterator[dict[str, Any]]:
 
 
 class _Actor:
-    """A stage in a process of its own. Its errors travel as rows, because Ray drops the cause of an exception."""
+    """Run a stage in a process of its own. Its errors travel as rows, because Ray drops the cause of an exception."""
 
     def __init__(self, make: Callable[[], Stage], folder: Place) -> None:
         self._stop = StopSign(folder)

@@ -22,8 +22,8 @@ def embed_shards(
 ) -> Totals:
     """Embed shards whose rows are in the store.
 
-    On a signal to stop, or when nothing moves for ``cfg.stall_s``, the workers leave their shards begun, and the same
-    call goes on from there.
+    On a signal to stop, or when nothing moves for ``cfg.stall_s``, the workers leave their shards unfinished, and
+    the same call goes on from there.
 
     Args:
         cfg: The store, the encoder, and the resources.
@@ -59,7 +59,7 @@ def embed_shards(
 
 @dataclass
 class _Tally:
-    """Adds the counts of shards up, and shows them."""
+    """Add up the counts of shards, and show them."""
 
     items: int
     progress: Progress
@@ -82,8 +82,8 @@ class _Tally:
 def _embedder(cfg: EmbedConfig) -> EmbedShard:
     """Return the stage of one actor, on one thread and with its weights loaded.
 
-    On another number of threads torch's kernels round differently (measured: 8e-7), and Ray would set as many threads
-    as ``cpus_per_worker``. Two workers of one thread are also faster than one worker of two.
+    With another number of threads torch's kernels round differently (measured: 8e-7). Without this limit Ray would
+    set ``cpus_per_worker`` threads. Two workers of one thread are also faster than one worker of two.
     """
     stage = EmbedShard(
         cfg.out.absolute(),
@@ -99,7 +99,7 @@ def _embedder(cfg: EmbedConfig) -> EmbedShard:
             "batch_s": cfg.resources.batch_s,
         },
     )
-    if "torch" in sys.modules:  # `spectral` does without
+    if "torch" in sys.modules:  # the encoder `spectral` does not import torch
         sys.modules["torch"].set_num_threads(1)
     stage.warm_up()
     gc.freeze()  # libraries and weights stay, so garbage collections need not look at them again and again

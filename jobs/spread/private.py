@@ -29,7 +29,7 @@ NAMES = {
 
 
 class PrivateNameGone(ImportError):
-    """This version of Ray does not have a private name any more."""
+    """Tell that this version of Ray does not have a private name any more."""
 
 
 def find(name: str) -> Any:

@@ -20,7 +20,7 @@ from s2m_ray.errors import ConfigError
 
 @contextmanager
 def ray_session(resources: ResourceConfig) -> Iterator[None]:
-    """Connect to Ray or start it, and leave at the end. A session inside a session is the outer one.
+    """Connect to Ray or start it, and leave at the end. A session inside another session uses the outer session.
 
     Raises:
         ConfigError: No cluster answers at ``resources.address``.

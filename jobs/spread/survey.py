@@ -12,15 +12,16 @@ from s2m_ray.errors import ManifestError
 from s2m_ray.files.place import Place
 from s2m_ray.manifest.survey import SurveyShard
 
-RAY_PAYS_S = 60.0  # of work that is left: Ray and its workers take some 15 s to start (measured, two cores)
+# Ray pays if more seconds of work than this are left. Ray and its workers take 15 s to start (measured, two cores).
+RAY_PAYS_S = 60.0
 Count = Callable[[dict[str, Any]], None]
 
 
 def probe_shards(cfg: ManifestConfig, folder: Place, shards: list[int], progress: Progress) -> None:
     """Probe shards of a folder. Shards that are done stay when the call is interrupted.
 
-    Without a wish for workers or a cluster, the first shards are probed here. Ray takes over as soon as they show
-    that the rest takes longer than ``RAY_PAYS_S``.
+    If the user asks for neither workers nor a cluster, the first shards are probed here. Ray takes over as soon as
+    they show that the rest takes longer than ``RAY_PAYS_S``.
 
     Args:
         cfg: Settings of the manifest job.
@@ -52,7 +53,7 @@ def probe_shards(cfg: ManifestConfig, folder: Place, shards: list[int], progress
 
 
 def _probe_by_ray(cfg: ManifestConfig, folder: Place, shards: list[int], count: Count) -> None:
-    from jobs.spread import actors  # imports Ray, which a small corpus does without
+    from jobs.spread import actors  # imported late, because it imports Ray, which a small corpus does not need
     from jobs.spread.session import ray_session
     from jobs.spread.workers import plan_workers
 

@@ -6,12 +6,12 @@ from s2m_ray.errors import Interrupted
 from s2m_ray.files.journal import Entry, entries
 from s2m_ray.files.place import Place
 
-LOOK_S = 5.0  # between two looks at the journals
-LONGEST_TIMES = 3  # without journals: how many times the longest shard so far a shard may take
+LOOK_S = 5.0  # seconds between two looks at the journals
+LONGEST_TIMES = 3  # without journals a shard may take this many times as long as the longest shard so far
 
 
 class Watch:
-    """Tells whether anything moves: by the journals, or by the shards that arrive where no journal can be seen.
+    """Tell whether anything moves: by the journals, or by the shards that arrive if no journal can be seen.
 
     A shard may take longer than ``stall_s``. Without journals the watch therefore waits for ``LONGEST_TIMES`` the
     longest shard so far, and says nothing before the first shard has arrived, so that it never stops healthy work.
@@ -49,7 +49,7 @@ class Watch:
         if now - self._moved > self._limit_s():
             raise Interrupted(
                 f"{self._folder}: nothing moved for {self._limit_s():g} s: {_where(busy)}. Run the same command "
-                "again: it goes on, and tries the item that it stood still at in a process of its own"
+                "again: it goes on, and tries the item at which it stood still in a process of its own"
             )
         return self._audio_s
 
@@ -60,7 +60,7 @@ class Watch:
 
 
 def _where(busy: list[Entry]) -> str:
-    """Say what each worker is at."""
+    """Say what each worker is doing."""
     workers = (
         f"shard {entry.shard} at {entry.stage} of '{''.join(entry.items[:1])}' (pid {entry.pid} {entry.host})"
         for entry in busy

@@ -10,7 +10,7 @@ import ray
 from s2m_ray.config.resources import ResourceConfig
 from s2m_ray.errors import ConfigError, Interrupted
 
-SETTLE_S = 3.0  # until the CPUs of an earlier step are free again
+SETTLE_S = 3.0  # seconds until the CPUs of an earlier step are free again
 POLL_S = 0.25
 
 
@@ -85,7 +85,7 @@ def plan_workers(resources: ResourceConfig, *, at_most: int) -> int:
 
 
 def await_free(resources: ResourceConfig, *, wanted: int, least: int) -> int:
-    """Wait until a shared cluster has room for some workers, and return for how many.
+    """Wait until a shared cluster has room for some workers, and return their number.
 
     A pool of actors would wait without end, and say nothing.
 

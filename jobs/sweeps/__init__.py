@@ -1,4 +1,4 @@
-"""Ray Tune: packs of trials, or one configuration with all its seeds."""
+"""Run a sweep on Ray Tune, by packs of trials or by configurations with all their seeds."""
 
 import lazy_loader
 

@@ -1,6 +1,6 @@
-"""Train configurations, each with all its seeds, as trials of Ray Tune: for Optuna, ASHA and loggers.
+"""Train configurations, each with all its seeds, as trials of Ray Tune.
 
-What these see of a configuration is the mean over its seeds.
+Optuna, ASHA and loggers see the mean over the seeds of a configuration.
 """
 
 from collections.abc import Sequence
@@ -98,7 +98,7 @@ def try_configuration(job: Job, number: int, configuration: Configuration) -> No
 
 
 def _try_in_rungs(job: Job, number: int, trials: Sequence[Trial]) -> None:
-    """Train, and tell ASHA at every rung how good the models are. What ASHA ends is entered as stopped."""
+    """Train, and tell ASHA at every rung how good the models are. A trial that ASHA ends is entered as stopped."""
     from ray import tune
 
     if not trials:
@@ -111,7 +111,7 @@ def _try_in_rungs(job: Job, number: int, trials: Sequence[Trial]) -> None:
             job.inbox.put.remote(number, 0, step.epochs, step.entered)
             means = pack.means()
             if epochs % job.cfg.sweep.grace_epochs == 0 and epochs < job.cfg.fit.epochs:
-                tune.report(means | {"epochs": epochs})  # does not come back if ASHA ends the configuration
+                tune.report(means | {"epochs": epochs})  # does not return if ASHA ends the configuration
     except SystemExit:
         for trial in trials:
             if not is_done(job.cfg.out, trial):

@@ -7,21 +7,21 @@ from s2m_ray.config.tuning import TuneConfig
 from s2m_ray.errors import S2MError
 from s2m_ray.tuning.trials import Trial
 
-Trials = tuple[Trial, ...]  # of one pack
+Trials = tuple[Trial, ...]  # the trials of a pack
 
 
 @dataclass(frozen=True)
 class Room:
-    """How many packs run at a time, and with what."""
+    """Hold how many packs run at a time, and what each of them takes."""
 
     concurrent: int
-    workers: int  # of a pack
+    workers: int  # workers of a pack
     bundle: dict[str, float]  # resources of a worker
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the workers of a sweep need to know."""
+    """Hold what the workers of a sweep need to know."""
 
     cfg: TuneConfig
     packs: tuple[Trials, ...]
@@ -30,7 +30,7 @@ class Job:
 
 
 class Inbox:
-    """Actor that holds how far each pack is, and an error that ends them all."""
+    """Hold in an actor how far each pack is, and an error that ends all packs."""
 
     def __init__(self) -> None:
         self._state: dict[int, tuple[int, int]] = {}
@@ -39,16 +39,16 @@ class Inbox:
         self._steps = 0
 
     def put(self, pack: int, part: int, epochs: int, ended: int) -> None:
-        """A part of a pack has done so many trial-epochs and trials."""
+        """Note how many trial-epochs a part of a pack has done, and how many of its trials have ended."""
         self._parts[pack, part] = (epochs, ended)
         self._steps += 1
 
     def fail(self, error: S2MError) -> None:
-        """The user's error."""
+        """Note an error that the user can mend, which ends all packs."""
         self._error = error
 
     def read(self) -> tuple[int, dict[int, tuple[int, int]], S2MError | None]:
-        """Steps so far, trial-epochs and ended trials of each pack, the error."""
+        """Return the steps so far, the trial-epochs and ended trials of each pack, and the error."""
         packs: dict[int, tuple[int, int]] = {}
         for (pack, _), (epochs, ended) in self._parts.items():
             before = packs.get(pack, (0, 0))

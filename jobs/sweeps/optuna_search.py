@@ -29,7 +29,7 @@ def require_optuna(cfg: TuneConfig) -> None:
 
 
 def run_optuna(cfg: TuneConfig, count: int, board: Quiet, standing: Follow) -> dict[str, str]:
-    """Let Optuna choose ``count`` more configurations, and return why trials failed. It is told what is done."""
+    """Let Optuna choose ``count`` more configurations from all results so far, and return why trials failed."""
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch
 

@@ -21,7 +21,7 @@ from s2m_ray.tuning.trials import Trial
 
 
 def run_packs(cfg: TuneConfig, packs: Sequence[Trials], board: Quiet, standing: Follow) -> dict[str, str]:
-    """Train all packs, and return why trials failed however often they were tried, by their names.
+    """Train all packs, and return by name why trials failed in every try.
 
     A pack whose worker dies is tried again ``sweep.retries`` times. Then its trials are tried one by one, so that a
     trial that kills its worker takes no other along.
@@ -103,7 +103,7 @@ def train_share(job: Job, number: int, part: int, trials: Sequence[Trial]) -> No
 
     def tell(more_epochs: int, more_ended: int, *, now: bool) -> None:
         nonlocal told_at
-        # each message takes some of the worker's time, and nobody looks more often
+        # a message takes some of the worker's time, and the driver does not look more often
         if now or time.monotonic() - told_at >= POLL_S:
             job.inbox.put.remote(number, part, epochs + more_epochs, ended + more_ended)
             told_at = time.monotonic()

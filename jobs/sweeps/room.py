@@ -10,13 +10,13 @@ from s2m_ray.errors import ConfigError
 
 
 def plan_room(resources: ResourceConfig, sweep: SweepConfig, *, at_most: int) -> Room:
-    """How many packs to run at a time, of those that there are.
+    """Return how many packs to run at a time, at most ``at_most``.
 
-    All workers of a pack are placed at once or not at all, each of them on one machine, so whatever fits here can
-    never wait for itself.
+    Ray places all workers of a pack at once or not at all, and each worker on a single machine. Packs that fit here
+    therefore never wait for each other.
 
     Raises:
-        ConfigError: what is asked for does not fit the machines that there are; the arithmetic says why.
+        ConfigError: The packs or workers that the user asked for do not fit the machines. The message counts them up.
     """
     workers, cpus, gpus = max(1, resources.workers), resources.cpus, resources.gpus
     room, machines = places(resources)
@@ -24,7 +24,7 @@ def plan_room(resources: ResourceConfig, sweep: SweepConfig, *, at_most: int) ->
     if room < asked * workers:
         raise ConfigError(
             f"sweep.concurrent={sweep.concurrent}, resources.workers={resources.workers}: {asked} packs x {workers} "
-            f"workers = {asked * workers} workers of {cpus:g} CPUs each, but {machines}; ask for less of either"
+            f"workers = {asked * workers} workers of {cpus:g} CPUs each, but {machines}; lower either number"
         )
     fits = room // workers
     if resources.address == "local":  # Ray is told of more CPUs than there are: see `jobs.spread.session`

@@ -13,12 +13,12 @@ from jobs.sweeps.loggers import callbacks
 from s2m_ray.errors import Interrupted
 from s2m_ray.tuning.standing import Quiet, Standing
 
-# files that nobody reads, for each trial; errors that are told anyway; a warning about our own scratch folder
+# No log files for each trial (nobody reads them), no errors (we print them), no warning about our scratch folder.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
 POLL_S = 0.5
-Follow = Callable[[int, dict[str, str]], Standing]  # trial-epochs of this run, packs that run
+Follow = Callable[[int, dict[str, str]], Standing]  # takes the trial-epochs of this run and the packs that run
 SCRATCH = ".ray_tune"
 
 

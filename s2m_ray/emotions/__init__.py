@@ -1,4 +1,4 @@
-"""Emotions: labels, the valence-arousal plane, and maps from one set of labels to another."""
+"""Place emotion labels in the valence-arousal plane, and map one set of labels to another."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The manual label maps of the papers, from speech and text emotions to music emotions."""
+"""Hold the manual label maps of the papers, from speech and text emotions to music emotions."""
 
 from s2m_ray.emotions.maps import LabelMap
 

@@ -1,4 +1,4 @@
-"""Map the emotion labels of speech or text to those of music.
+"""Map the emotion labels of speech or text to music labels.
 
 A map gives each label the music labels that count as its answers. :func:`max_map` gives each label one answer.
 """
@@ -81,8 +81,8 @@ def nearest(point: tuple[float, float], music: Iterable[str]) -> str:
 def max_map(speech: Iterable[str], music: Iterable[str], own: Points = NO_POINTS) -> dict[str, str]:
     """Map each speech tag to the most similar music tag in the valence-arousal plane.
 
-    With all eight AudioSet moods the map equals that of the paper. With fewer, each speech tag goes to the nearest
-    one that is there. Ties go to the first tag of :func:`s2m_ray.emotions.plane.in_order`.
+    With all eight AudioSet moods the map equals the map of the paper. With fewer moods, each speech tag goes to the
+    nearest mood that is there. Ties go to the first tag of :func:`s2m_ray.emotions.plane.in_order`.
 
     Args:
         speech: Emotions of the speech.

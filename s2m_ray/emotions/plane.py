@@ -1,4 +1,4 @@
-"""Emotion labels and their place in the valence-arousal plane.
+"""Place emotion labels in the valence-arousal plane.
 
 The coordinates come from the NRC-VAD lexicon (Mohammad, ACL 2018), as used by Doh et al., ICASSP 2023,
 arXiv:2303.10539. Boredom, guilt, joy, sadness and shame were added from the same lexicon. Two values differ from the
@@ -52,7 +52,7 @@ EMOFILM = ("fear", "disgust", "happy", "anger", "sad")
 EMODB = ("anger", "boredom", "disgust", "fear", "happy", "sad", "neutral")
 ISEAR = ("anger", "disgust", "fear", "guilt", "joy", "sadness", "shame")
 ALM = ("anger", "fearful", "happy", "sad", "surprised")
-# The AudioSet mood that stands for each quadrant. The numbering is that of Russell 1980. Each mood is the nearest
+# The AudioSet mood that stands for each quadrant. The numbering follows Russell 1980. Each mood is the nearest
 # tag; AudioSet has no "relaxed".
 QUADRANTS = {"Q1": "happy", "Q2": "angry", "Q3": "sad", "Q4": "tender"}
 

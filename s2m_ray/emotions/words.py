@@ -1,4 +1,4 @@
-"""Word vectors of the names of emotions, for the structure preserving frameworks."""
+"""Make or read word vectors of the names of emotions, for the structure preserving frameworks."""
 
 import gzip
 import hashlib
@@ -18,12 +18,12 @@ from s2m_ray.emotions.plane import NO_POINTS, Points, coordinates
 from s2m_ray.errors import ConfigError
 from s2m_ray.seeds import rng
 
-BUILT_IN = "built-in valence-arousal features, 1"  # count the number up when the vectors change
-DIM = 300  # as GloVe, so that the tag head has the size of the paper
-REACH = 0.4  # built-in words lose their likeness over this distance in the plane: that of happy and tender
+BUILT_IN = "built-in valence-arousal features, 1"  # raise the number when the vectors change
+DIM = 300  # the width of GloVe, so that the tag head has the size of the paper
+REACH = 0.4  # over this distance in the plane, which happy and tender have, built-in words lose their likeness
 OWN = 0.3  # deviation of the part that belongs to one word alone; the part from the plane has 1
 WORDS_SEED = 0
-LINE_BYTES = 1 << 20  # far above any vector; a binary file may have no line at all
+LINE_BYTES = 1 << 20  # no vector is as long; a binary file may have no line end at all
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _opened(path: Path) -> BufferedIOBase:
 def _scan(
     path: Path, file: BufferedIOBase, wanted: dict[bytes, str], vectors: dict[str, Float[ndarray, " dim"]]
 ) -> None:
-    """Fill ``vectors``. All of them must have the length of the first line."""
+    """Fill ``vectors``. Every vector must be as long as the vector in the first line."""
     dim = None
     for number, line in enumerate(iter(partial(file.readline, LINE_BYTES), b""), start=1):
         if len(line) == LINE_BYTES:

@@ -1,4 +1,4 @@
-"""Encoders that turn waveforms into vectors with a network."""
+"""Turn waveforms into vectors with a network."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -19,7 +19,9 @@ from s2m_ray.files.claims import digest
 
 
 class AudioNetwork(Protocol):
-    """A torch module that :class:`NetworkEncoder` takes. Its forward pass stays differentiable, for fine-tuning.
+    """Define the torch module that :class:`NetworkEncoder` takes.
+
+    Its forward pass stays differentiable, for fine-tuning.
 
     A network may have two more attributes. ``max_samples`` (int or None) is the length of the longest waveform that
     it takes. ``rows_on_cpu`` is the number of rows of one length that it takes at once on the CPU. It is 1 unless
@@ -36,14 +38,14 @@ class AudioNetwork(Protocol):
 
 
 class NetworkEncoder:
-    """An audio network as an encoder.
+    """Use an audio network as an encoder.
 
     The vector of a waveform depends on nothing but the waveform; see :class:`Runner`.
 
     Args:
         network: The network.
         name: The encoder's name.
-        recipe: All that makes the vectors beside the weights (preprocessing, layer, pooling), as JSON values.
+        recipe: Everything besides the weights that shapes a vector (preprocessing, layer, pooling), as JSON values.
         execution: How the network is run.
     """
 

@@ -1,4 +1,4 @@
-"""The interface that every encoder offers."""
+"""Define the interface that every encoder offers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
@@ -8,14 +8,14 @@ from numpy import ndarray
 
 
 class Encoder(Protocol):
-    """A frozen network or feature extractor that turns each waveform into one vector.
+    """Turn each waveform into one vector with a frozen network or feature extractor.
 
     ``encode`` promises that the vector of a waveform does not depend on the other waveforms of the call.
     """
 
     name: str
     input: Literal["audio"]
-    sample_rate: int  # Hz, of the waveforms that ``encode`` takes
+    sample_rate: int  # sample rate in Hz of the waveforms that ``encode`` takes
     dim: int
 
     @property
@@ -29,7 +29,7 @@ class Encoder(Protocol):
 
 
 class TextEncoder(Protocol):
-    """A frozen network that turns each text into one vector, with the same promise as :class:`Encoder`."""
+    """Turn each text into one vector with a frozen network, with the same promise as :class:`Encoder`."""
 
     name: str
     input: Literal["text"]
@@ -54,5 +54,5 @@ def max_s(encoder: AnyEncoder) -> float:
 
 
 def settings(encoder: AnyEncoder) -> Mapping[str, object]:
-    """Return the settings of a network (``dtype``, ``compile``) for headers. Without a network, return nothing."""
+    """Return the settings of a network (``dtype``, ``compile``) for headers. Without a network they are empty."""
     return getattr(encoder, "settings", {})

@@ -1,4 +1,4 @@
-"""A list of encoders for people who choose one. Listing them loads neither torch nor weights.
+"""List encoders, for people who have to choose. Listing them loads neither torch nor weights.
 
 The licences of hub models are hints that were not checked against their pages, so read the page before you use a
 model. ``?`` means that we do not know the licence. ``hf:`` and ``hf-text:`` take any model of a known kind; the
@@ -13,7 +13,7 @@ from s2m_ray.encoders.networks.hub_files import cached
 
 @dataclass(frozen=True)
 class Entry:
-    """An encoder, with the length of its vectors (``dim``) and the sample rate of the audio that it takes."""
+    """Describe an encoder, with the length of its vectors (``dim``) and the sample rate of its audio."""
 
     name: str
     input: Literal["audio", "text"]

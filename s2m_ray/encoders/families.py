@@ -62,7 +62,7 @@ def _spectral(spec: Spec, execution: Execution) -> AnyEncoder:
 
     spec.choose()
     if spec.target or execution.dtype != "float32" or execution.compile_s or execution.device == "cuda":
-        raise ConfigError(f"encoder '{spec.text}': expected spectral alone; no network, so no dtype, compile or cuda")
+        raise ConfigError(f"encoder '{spec.text}': expected spectral alone, without dtype, compile or cuda")
     return SpectralEncoder()
 
 

@@ -18,8 +18,8 @@ from torch.nn import functional
 from s2m_ray.encoders.spec import Execution
 from s2m_ray.errors import ConfigError
 
-LEAST_COSINE = 0.99  # between a bfloat16 vector and the float32 one; measured in every family: 0.9998 or more
-VERSION = 1  # raise it whenever a change to this file changes a vector, so that no store mixes the two
+LEAST_COSINE = 0.99  # cosine of a bfloat16 vector with its float32 vector; measured in every family: 0.9998 or more
+VERSION = 1  # raise it whenever a change to this file changes a vector, so that no store mixes old and new vectors
 
 
 class Runner:
@@ -78,10 +78,10 @@ class Runner:
         return torch.stack([found[index] for index in range(len(rows))]).numpy()
 
     def forward(self, batch: Tensor) -> Tensor:
-        """Vectors of rows of one length, float32; a batch that does not fit into the GPU's memory is halved.
+        """Return float32 vectors of rows of one length. A batch that does not fit into the GPU's memory is halved.
 
         Raises:
-            ConfigError: a single row does not fit, or bfloat16 gives wrong vectors on this device.
+            ConfigError: A single row does not fit, or bfloat16 gives wrong vectors on this device.
         """
         if not self._trusted:
             self._trusted = True
@@ -97,7 +97,7 @@ class Runner:
                 run = self._compiled if batch.shape[1] == self._compile_length else self.network
                 return cast(Tensor, run(batch.to(self.device))).float()
         except torch.OutOfMemoryError:
-            pass  # the retry stands outside, where the error no longer holds the tensors of the failed pass
+            pass  # retry outside the handler, because inside it the error still holds the tensors of the failed pass
         if self.device == "cuda":
             torch.cuda.empty_cache()
         if len(batch) == 1:
@@ -109,7 +109,7 @@ class Runner:
         return torch.cat([self.forward(batch[:half]), self.forward(batch[half:])])
 
     def _compare(self, row: Tensor) -> None:
-        """Compare the first bfloat16 vector with the float32 one, because a kernel may be wrong without a sign of it.
+        """Compare the first bfloat16 vector with its float32 vector, because a kernel may be wrong without any sign.
 
         Measured: convolutions of 8 channels per group on CPUs with AMX, torch 2.11 (oneDNN 3.10), have a cosine of
             0.09.

@@ -1,4 +1,4 @@
-"""Names of encoders, and how a network is run.
+"""Parse the names of encoders, and describe how a network is run.
 
 An example of a name is ``hf:facebook/wav2vec2-base-960h?layer=9&pooling=mean``.
 """
@@ -18,7 +18,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True)
 class Spec:
-    """The parts of an encoder's name: ``family:target?option=value&option=value``."""
+    """Hold the parts of an encoder's name: ``family:target?option=value&option=value``."""
 
     text: str
     family: str  # empty if the target stands alone
@@ -126,10 +126,10 @@ def _absolute(text: str) -> str:
 
 @dataclass(frozen=True)
 class Execution:
-    """How a network is run.
+    """Describe how a network is run.
 
     ``dtype`` changes numbers, so it is part of ``space_id``. Compiling changes numbers by rounding only, so it is not
-    part of it, but no store mixes compiled and other vectors. ``device`` and ``batch_s`` are resources.
+    part of ``space_id``, but no store mixes compiled and other vectors. ``device`` and ``batch_s`` are resources.
     """
 
     dtype: Dtype = "float32"

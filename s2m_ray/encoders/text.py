@@ -1,4 +1,4 @@
-"""Encoders that turn texts into vectors with a network."""
+"""Turn texts into vectors with a network."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,20 +21,20 @@ from s2m_ray.errors import ConfigError
 from s2m_ray.files.claims import digest
 
 TOKENS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model")
-BATCH_TOKENS = 16384  # in one forward pass, enough for 32 of the longest texts (512 tokens)
+BATCH_TOKENS = 16384  # tokens in one forward pass, enough for 32 of the longest texts (512 tokens)
 
 
 class HubTextEncoder:
-    """The encoder of a hub text model, from ``hf-text:NAME?pooling=mean`` or from its folder.
+    """Encode texts with a hub model, from ``hf-text:NAME?pooling=mean`` or from its folder.
 
     Texts with the same number of tokens go together, without padding, on the CPU too, because short texts gain from a
     batch (measured: DistilBERT on 128 texts of 8 to 40 tokens takes 6.0 s alone, 3.8 s like this, and 3.3 s in the
     best padded batches). The other texts of a call move a vector by rounding at most; the promise is 1e-5. Texts are
     cut at the limit of the model, as in the original.
 
-    With ``checkpoint=FILE`` the weights are those of stage 1 of speech-to-music; see :func:`load_fine_tuned`. Without
-    ``pooling``, a model that declares its own pooling (as sentence-transformers do) gets that one, and any other
-    ``first``.
+    With ``checkpoint=FILE`` the weights come from stage 1 of speech-to-music; see :func:`load_fine_tuned`. Without
+    ``pooling``, a model that declares its own pooling (as sentence-transformers do) keeps it, and any other model
+    gets ``first``.
 
     Raises:
         ConfigError: The model is no text model, an option is unknown, or the model is to be compiled.

@@ -31,7 +31,7 @@ class Head(nn.Module):
     The input is standardised first, with the mean and the deviation of the training items. Pooled features have
     scales that differ by orders of magnitude, and the first linear layer would see only the largest.
 
-    Source: Doh et al., ICASSP 2023 (official code), but for the standardisation.
+    Source: Doh et al., ICASSP 2023 (official code). The standardisation is our addition.
     """
 
     input_mean: Tensor
@@ -65,7 +65,7 @@ class Head(nn.Module):
     def forward(
         self, x: Float[Tensor, "seeds batch inputs"], keep: Float[Tensor, "seeds batch inputs"] | None = None
     ) -> Float[Tensor, "seeds batch dim"]:
-        """Joint vectors, not yet of unit length.
+        """Return joint vectors that are not yet scaled to unit length.
 
         Args:
             keep: Dropout mask, already scaled by ``1 / (1 - dropout)``.
@@ -123,7 +123,7 @@ class TwoHeads(nn.Module):
         keep: Float[Tensor, "seeds batch inputs"] | None = None,
         shown: Float[Tensor, "seeds rows 2"] | None = None,
     ) -> Float[Tensor, "seeds batch dim"]:
-        """Joint vectors, not yet of unit length.
+        """Return joint vectors that are not yet scaled to unit length.
 
         Args:
             keep: Dropout mask, already scaled.

@@ -1,4 +1,7 @@
-"""Project stores into one space, in blocks of a fixed size: the bits of a vector depend on its block alone."""
+"""Project stores into one space.
+
+Blocks have a fixed size, so that the bits of a joint vector depend on its block alone.
+"""
 
 import numpy as np
 import torch
@@ -16,21 +19,21 @@ def require_space(queries: Store, gallery: Gallery, checkpoint: Checkpoint | Non
     """Check that both stores can be brought into one space.
 
     Raises:
-        EvaluationError: Their spaces are not the spaces of the checkpoint, or, without a checkpoint, not the same.
+        EvaluationError: The stores have other spaces than the checkpoint, or they differ without a checkpoint.
     """
     if checkpoint is None:
         if queries.space_id != gallery.space_id or queries.vectors.shape[1] != gallery.dim:
             raise EvaluationError(
-                f"{queries.path} is of space {queries.space_id}, {gallery.path} of {gallery.space_id}: without a "
-                "MODEL_DIR both must share one; embed both with the same encoder, or name a checkpoint"
+                f"{queries.path} has the space {queries.space_id}, {gallery.path} has {gallery.space_id}: without a "
+                "MODEL_DIR both need the same space; embed both with the same encoder, or name a checkpoint"
             )
         return
     for side, store in (("speech", queries), ("music", gallery)):
         trained = checkpoint.header[side]["space_id"]
         if store.space_id != trained:
             raise EvaluationError(
-                f"{store.path} is of space {store.space_id}, but {checkpoint.path} was trained on {side} of space "
-                f"{trained}; embed it with encoder '{checkpoint.header[side]['encoder']}' and the same settings"
+                f"{store.path} has the space {store.space_id}, but {checkpoint.path} was trained on {side} with the "
+                f"space {trained}; embed it with encoder '{checkpoint.header[side]['encoder']}' and the same settings"
             )
 
 

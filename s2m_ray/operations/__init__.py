@@ -1,4 +1,4 @@
-"""What it takes to run a command elsewhere: its recipe, its code, its secrets, its mounts."""
+"""Prepare a command to run on another machine: its recipe, its code, its secrets and its mounts."""
 
 import lazy_loader
 

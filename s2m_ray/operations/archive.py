@@ -156,7 +156,7 @@ def _belongs(root: Path, path: Path) -> bool:
 def _is_inside(root: Path, path: Path) -> bool:
     try:
         real = path.resolve(strict=True)
-    except OSError:  # git has it, the disk has not; or a link to nothing
+    except OSError:  # git lists the file but the disk lacks it, or it is a link to nothing
         return False
     return real.is_file() and real.is_relative_to(root.resolve())
 

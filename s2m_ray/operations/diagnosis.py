@@ -43,7 +43,7 @@ FFMPEG = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of a diagnosis: what was examined, what was found, and what to do about it."""
+    """Hold a line of a diagnosis: what was examined, what was found, and what to do about it."""
 
     name: str
     state: State
@@ -228,7 +228,7 @@ def _disk() -> Iterator[Finding]:
 
 
 def _storage(places: Sequence[Place]) -> Iterator[Finding]:
-    """Look for each place, and measure how long that takes. Only a job can tell whether all nodes see the same."""
+    """Look for each place, and measure how long the look takes. Only a job can tell whether all nodes see it."""
     for place in places:
         started = time.perf_counter()
         try:

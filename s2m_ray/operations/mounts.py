@@ -69,7 +69,7 @@ def require_there(inputs: Iterable[Place], roots: Sequence[Path]) -> None:
     for place in inputs:
         elsewhere = [root for root in roots if is_local(place) and place.absolute().is_relative_to(root)]
         if any(not root.exists() for root in elsewhere):
-            continue  # the job looks
+            continue  # the job checks it on the cluster
         try:
             if not place.exists():
                 raise ConfigError(f"{place}: no such file or folder; check the path")

@@ -1,4 +1,4 @@
-"""Read the steps of a pipeline from one TOML file. Each step has a table there; a step without a table is not done.
+"""Read the steps of a pipeline from one TOML file. A step without a table in the file is not done.
 
 Every output lies below ``out`` under a fixed name, so that each step finds what the earlier steps made.
 """
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The steps that a file asks for, in the order in which they are done, with the settings of each."""
+    """Hold the steps that a file asks for, in the order in which they are done, with the settings of each."""
 
     out: Path
     manifest: Mapping[str, ManifestConfig]
@@ -40,7 +40,7 @@ class Recipe:
 
     @property
     def inputs(self) -> tuple[Place, ...]:
-        """Files and folders that must be there before the first step."""
+        """Return the files and folders that must be there before the first step."""
         made = {config.out for config in self.manifest.values()} | {config.out for config in self.embed.values()}
         made |= {self.train.out} if self.train else set()
         made |= {self.tune.out / BEST} if self.tune else set()
@@ -89,7 +89,7 @@ def read_recipe(
 
 @dataclass(frozen=True)
 class _Steps:
-    """The tables of a pipeline's file, read a step at a time."""
+    """Read the tables of a pipeline's file, step by step."""
 
     file: Path
     values: Mapping[str, Any]
@@ -105,7 +105,7 @@ class _Steps:
         model = train.out if train else tune.out / BEST if tune else None
         evaluate = self.read("evaluate", EvalConfig, self.out / "evaluations" / "model", **stores, model=model)
         if "report" in self.values and not evaluate:
-            raise ConfigError(f"{self.file}: report: there is no [evaluate] that it could tell of; add that table")
+            raise ConfigError(f"{self.file}: report: nothing to report without [evaluate]; add that table")
         return Recipe(
             out=self.out,
             manifest=manifests,
@@ -138,7 +138,7 @@ class _Steps:
         return configs
 
     def tune(self, stores: Mapping[str, Place]) -> TuneConfig | None:
-        alone = replace(self, resources=replace(self.resources, workers=0))  # of a sweep they are those of one trial
+        alone = replace(self, resources=replace(self.resources, workers=0))  # a sweep has the resources of one trial
         return alone.read("tune", TuneConfig, self.out / "tune", **stores)
 
     def read(self, name: str, cls: type[T], out: Path, **defaults: Place | None) -> T | None:

@@ -23,7 +23,7 @@ SHORTEST = 6  # a shorter value would hide ordinary words of a log
 
 
 def chosen(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the named variables, which then stand in the job's metadata, where everybody on the cluster reads them.
+    """Return the named variables. A job's metadata holds them, and everybody on the cluster can read it.
 
     >>> chosen(["AWS_REGION"], {"AWS_REGION": "eu-central-1", "AWS_SECRET_ACCESS_KEY": "x"})
     {'AWS_REGION': 'eu-central-1'}
@@ -93,7 +93,7 @@ def hider(environment: Mapping[str, str]) -> Callable[[str], str]:
 
 
 class Redacted:
-    """A text stream that passes every line through ``hide`` and puts ``mark`` before it."""
+    """Pass every line of a text stream through ``hide``, and put ``mark`` before the line."""
 
     def __init__(self, stream: TextIO, hide: Callable[[str], str], mark: str = "") -> None:
         self._stream, self._hide, self._mark = stream, hide, mark

@@ -10,7 +10,7 @@ from s2m_ray.files.place import Place, address_of, is_local
 
 @dataclass(frozen=True)
 class Request:
-    """A command, and the places and files that it names.
+    """Hold a command, and the places and files that it names.
 
     Attributes:
         words: The words of the command line, without ``s2m``.
@@ -32,12 +32,12 @@ class Request:
 
     @property
     def files(self) -> dict[str, Path]:
-        """The settings files, by their names in the job's working directory."""
+        """Return the settings files, by their names in the job's working directory."""
         return {f".submitted/{number}-{path.name}": path for number, path in enumerate(self.settings)}
 
     @property
     def places(self) -> dict[str, object]:
-        """What the job checks at its start, as plain values."""
+        """Return the places that the job checks at its start, as plain values."""
         return {
             "inputs": [address_of(place.absolute()) for place in self.inputs],
             "outputs": [address_of(place.absolute()) for place in self.outputs],

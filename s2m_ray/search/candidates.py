@@ -73,7 +73,7 @@ def best(
 def _exhaustive(
     queries: ndarray, gallery: ndarray, positions: ndarray, k: int, limits: ndarray
 ) -> UInt64[ndarray, "queries k"]:
-    """Do the same where so many scores are equal that candidates do not help."""
+    """Do the same if candidates do not help because too many scores are equal."""
     ranked = np.full((len(queries), k), NOTHING)
     for i in range(len(queries)):
         for start in range(0, len(gallery), 1 << 16):
@@ -116,7 +116,7 @@ def near(
         return rows, above, rows[some[query]], item + at[1], exact
 
     starts = [(i, j) for i in range(0, len(queries), ROW_BLOCK) for j in range(0, len(gallery), COLUMN_BLOCK)]
-    for i in range(0, len(starts), 64):  # few blocks at a time, so that few results wait in memory
+    for i in range(0, len(starts), 64):  # only a few blocks run at a time, so that few results wait in memory
         yield from pool.map(block, starts[i : i + 64])
 
 

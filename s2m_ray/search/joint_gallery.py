@@ -16,7 +16,7 @@ KEPT_BYTES = 2 << 30  # joint vectors up to this size stay in memory, and larger
 
 
 class JointGallery:
-    """The joint vectors of a range of the gallery, chunk by chunk. They can be read many times."""
+    """Give the joint vectors of a range of the gallery, chunk by chunk. They can be read many times."""
 
     def __init__(
         self, vectors: Vectors, model: JointModel | None, first: int, last: int, *, chunk: int, threads: int = 1

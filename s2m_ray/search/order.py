@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float, Float32, Int, Int64, UInt64
 from numpy import ndarray
 
-NOTHING = np.uint64(2**64 - 1)  # key of no item, behind all others
+NOTHING = np.uint64(2**64 - 1)  # stands for no item and sorts behind all keys
 PAIRS = 1 << 15  # pairs scored at once
 
 
@@ -39,7 +39,8 @@ def scores(
 ) -> Float32[ndarray, "queries gallery"]:
     """Return the scores of all pairs.
 
-    A matrix product in float64 gives them, and :func:`score` where its error could change the rounding.
+    A matrix product in float64 gives most scores. :func:`score` gives the rest, where the error of the product could
+    change the rounding.
     """
     product = queries.astype(np.float64) @ gallery.astype(np.float64).T
     error = tolerance(queries, gallery, digits=53)[:, None]
@@ -80,7 +81,7 @@ def positions(item_ids: pa.ChunkedArray | Sequence[str]) -> Int64[ndarray, " gal
 
 
 def keys(scores: Float32[ndarray, "*shape"], positions: Int64[ndarray, "*shape"]) -> UInt64[ndarray, "*shape"]:
-    """Return one number for each item, of which the smallest is the best item."""
+    """Return a key for each item. The best item has the smallest key."""
     bits = (scores + np.float32(0)).view(np.uint32)  # adding 0 turns -0 into 0, since they are equal scores
     rising = np.where(bits >> 31 == 1, ~bits, bits | np.uint32(2**31))  # now the bits sort as the floats do
     return ((~rising).astype(np.uint64) << np.uint64(32)) | positions.astype(np.uint64)

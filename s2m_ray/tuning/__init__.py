@@ -1,4 +1,4 @@
-"""Tune: many trainings, one choice."""
+"""Tune settings: run many trainings and choose the best configuration."""
 
 import lazy_loader
 

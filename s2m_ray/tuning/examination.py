@@ -45,7 +45,7 @@ def examine(sweep: Sweep, choice: Choice, evaluate: Callable[[EvalConfig], Any])
     if not touched or touched[-1]["key"] != key or not is_evaluated:
         for name in chosen:
             shutil.rmtree(folder / name, ignore_errors=True)
-        # written before the split is read, so that the record also has the looks that did not come to their end
+        # written before the split is read, so that the record also has looks that were broken off
         names = {name: row.configuration.name for name, row in chosen.items()}
         touched = [*touched, {"key": key, "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **names}]
         write_json(folder / RECORD, {"touched": touched})

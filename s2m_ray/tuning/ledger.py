@@ -1,7 +1,8 @@
-"""What a sweep has done: one small file for each trial, whole or not there, so that nothing is done twice or lost.
+"""Record what a sweep has done, so that no trial is done twice or lost.
 
-A file is written by whoever finished the trial, behind the trial's weights. Its name is the key of the configuration
-and the seed, so any sweep over the same stores finds what another one has done.
+Each trial has one small file, which is either whole or not there. The worker that finishes a trial writes this file
+after the trial's weights. Its name is the key of the configuration and the seed, so a sweep over the same stores
+finds what another sweep has done.
 """
 
 import json
@@ -19,31 +20,32 @@ from numpy import ndarray
 from s2m_ray.files.tables import write_table
 
 FOLDER = "ledger"
-NOTE = b"trial"  # of the file's metadata
-Status = Literal["done", "diverged", "stopped"]  # stopped: by the scheduler, behind the others
+NOTE = b"trial"  # key in the metadata of a file
+Status = Literal["done", "diverged", "stopped"]  # "stopped": the scheduler ended it, because other trials were better
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What came of one trial."""
+    """Hold the result of one trial."""
 
     key: str
     seed: int
     status: Status
     best_epoch: int
     epochs: int
-    seconds: float  # of computing: its share of the pack's
-    history: list[tuple[int, float, float]]  # epoch, train loss, valid loss; of a diverged trial without the last
-    config: dict[str, Any]  # what the key is the hash of
-    values: dict[str, Float[ndarray, " queries"]]  # of each metric, on the split that one chooses by
+    seconds: float  # the trial's share of the time that its pack took
+    # epoch, train loss and valid loss; a diverged trial lacks its last epoch
+    history: list[tuple[int, float, float]]
+    config: dict[str, Any]  # the settings; the key is their hash
+    values: dict[str, Float[ndarray, " queries"]]  # by metric, on the split that the sweep chooses by
 
     def mean(self, metric: str) -> float | None:
-        """Over the queries; None if the trial was not scored."""
+        """Return the mean of a metric over the queries, or None if the trial was not scored."""
         return float(self.values[metric].mean()) if metric in self.values else None
 
 
 def write(folder: Path, entry: Entry) -> None:
-    """Enter a trial; a second entry of the same replaces the first."""
+    """Enter a trial. A second entry of the same trial replaces the first."""
     note = {name: value for name, value in asdict(entry).items() if name != "values"}
     table = pa.table({name: pa.array(value, pa.float64()) for name, value in entry.values.items()})
     metadata = {NOTE: json.dumps(note, allow_nan=False).encode()}
@@ -51,12 +53,12 @@ def write(folder: Path, entry: Entry) -> None:
 
 
 def path_of(folder: Path, key: str, seed: int) -> Path:
-    """File of a trial."""
+    """Return the path of a trial's file."""
     return folder / f"{key}-{seed}.parquet"
 
 
 def read(folder: Path) -> dict[tuple[str, int], Entry]:
-    """All entries by key and seed. A file that cannot be read counts as not there: its trial is done again."""
+    """Return all entries by key and seed. The trial of an unreadable file counts as not done."""
     found = {}
     for path in sorted(folder.glob("[!.]*.parquet")):
         entry = read_one(path)
@@ -66,7 +68,7 @@ def read(folder: Path) -> dict[tuple[str, int], Entry]:
 
 
 def read_one(path: Path) -> Entry | None:
-    """One entry, if it can be read."""
+    """Return the entry of a file, or None if the file cannot be read."""
     try:
         table = pq.read_table(path, partitioning=None)
         note = json.loads(table.schema.metadata[NOTE])

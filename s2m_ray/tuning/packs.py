@@ -1,4 +1,4 @@
-"""Train a pack of trials side by side, score each on the split that a sweep chooses by, and enter it in the ledger."""
+"""Train a pack of trials side by side, score each on the split of the choice, and enter it in the ledger."""
 
 import copy
 import math
@@ -54,7 +54,7 @@ class Step:
 
     epoch: int
     epochs: int  # trial-epochs that are done
-    entered: int  # trials that stand in the ledger
+    entered: int  # trials that the ledger has
 
 
 class Pack:
@@ -81,7 +81,7 @@ class Pack:
         last = time.perf_counter()
         for epoch in self._training.epochs():
             now = time.perf_counter()
-            for member in epoch.members:  # those that ran have shared the time since the last epoch
+            for member in epoch.members:  # the trials that ran share the time since the last epoch
                 self._seconds[member] += (now - last) / len(epoch.members)
             last, self._epoch, epochs = now, epoch, epochs + len(epoch.members)
             yield Step(epoch.number, epochs, entered)
@@ -170,7 +170,7 @@ def is_done(out: Path, trial: Trial) -> bool:
 
 
 def together(cfg: TuneConfig, speech: Store, music: Store) -> int:
-    """Return how many trials to train side by side: on a GPU as many as come."""
+    """Return how many trials to train side by side. A GPU takes all trials of a pack at once."""
     if device_of(cfg) == "cuda":
         return sys.maxsize
     return side_by_side([store.vectors.shape[1] for store in (speech, music)], cfg.base.model.dim)

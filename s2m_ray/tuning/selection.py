@@ -1,4 +1,7 @@
-"""From the ledger to a choice: one row a configuration, its gain over no regulariser, the winner and its ties."""
+"""Choose the winner of a sweep from its ledger.
+
+Each configuration gets a row with its metrics and its gain over the same configuration without a regulariser.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,32 +17,32 @@ from s2m_ray.evaluation.verdict import Pair, Verdict, corrected, judge, unit_of
 from s2m_ray.tuning.ledger import Entry
 from s2m_ray.tuning.trials import Configuration, identity
 
-TIE = 0.0005  # means nearer than this are the same in a table of three digits
-FAMILY = 10  # tests that the speakers must be able to show something in, to be the unit of a sweep
+TIE = 0.0005  # two means count as equal if they differ by less, because a table shows three digits
+FAMILY = 10  # speakers are the unit if there are enough of them for a real difference to show among this many tests
 
 
 @dataclass(frozen=True)
 class Row:
-    """A configuration and what its seeds gave."""
+    """Hold a configuration and the results of its seeds."""
 
     configuration: Configuration
-    status: str  # done, or why there is no value: incomplete, diverged, stopped
+    status: str  # done; or the reason why there is no value: incomplete, diverged or stopped
     entries: tuple[Entry, ...]
     metrics: dict[str, dict[str, Any]]  # as in an evaluation; empty unless done
-    gain: Verdict | None = None  # over the same configuration without a regulariser; corrected over all of these
+    gain: Verdict | None = None  # over the same configuration without a regulariser; Holm-corrected over all gains
 
     def values(self, metric: str) -> Float[ndarray, "seeds queries"]:
-        """Of each seed and query."""
+        """Return the value of a metric for each seed and query."""
         return np.stack([entry.values[metric] for entry in self.entries])
 
     def mean(self, metric: str) -> float:
-        """Over seeds and queries: the value of a configuration is never that of its best seed."""
+        """Return the mean over seeds and queries. The best seed alone never stands for a configuration."""
         return float(self.metrics[metric]["mean"])
 
 
 @dataclass(frozen=True)
 class Queries:
-    """Those of the split that one chooses by."""
+    """Hold the queries of the split that the sweep chooses by."""
 
     ids: tuple[str, ...]
     speakers: tuple[str | None, ...]
@@ -47,25 +50,25 @@ class Queries:
 
     @property
     def unit(self) -> str:
-        """The speaker where there are enough speakers to show anything, else the query."""
+        """Return the unit of the tests: the speaker if there are enough speakers, else the query."""
         return unit_of(self.speakers, family=FAMILY)[0]
 
     @property
     def units(self) -> list[str]:
-        """The unit of each query."""
+        """Return the speaker or the id of each query, whichever is the unit."""
         return [str(s) for s in self.speakers] if self.unit == "speaker" else list(self.ids)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The best configuration by the split that one chooses by, and how sure that is."""
+    """Hold the best configuration on the split that the sweep chooses by, and how sure the choice is."""
 
     winner: Row
-    baseline: Row  # the best of those without a regulariser
-    tied: tuple[str, ...]  # keys of others with the same mean, in three digits
-    settled_by: str  # how the tie ended
-    alike: tuple[str, ...]  # keys of the others that are not shown to differ from the winner
-    gain: Verdict | None  # of the winner over the baseline; None if they are the same
+    baseline: Row  # the best configuration without a regulariser
+    tied: tuple[str, ...]  # keys of the other configurations with the same mean in three digits
+    settled_by: str  # how a tie was settled
+    alike: tuple[str, ...]  # keys of the configurations that are not shown to differ from the winner
+    gain: Verdict | None  # the winner's gain over the baseline; None if the baseline wins
 
 
 def table(
@@ -77,22 +80,22 @@ def table(
     objective: str,
     resamples: int,
 ) -> list[Row]:
-    """One row a configuration, best first, then those without a value."""
+    """Return one row for each configuration. The best comes first, and rows without a value come last."""
     rows = [_row(one, done, seeds, queries, resamples) for one in configurations]
     rows = _with_gains(rows, queries, objective)
-    # equal means in the order of the space
+    # rows of equal means keep the order of the space
     return sorted(rows, key=lambda row: -row.mean(objective) if row.metrics else np.inf)
 
 
 def choose(rows: Sequence[Row], queries: Queries, *, objective: str) -> Choice:
-    """The configuration of the highest mean over seeds.
+    """Choose the configuration with the highest mean over seeds.
 
-    Others whose mean is the same in three digits are tied with it. Of a tie, one that the paired test finds better
-    than another stands before it (p <= .05, Holm's correction over the pairs of the tie); if the test tells none
-    apart, the simplest wins: the one with the least regularisation, then the first of the space.
+    Configurations whose mean is the same in three digits are tied with it. Paired tests are run between all
+    configurations of a tie. A configuration drops out if a test finds it worse than another (p <= .05, with Holm's
+    correction over the pairs). If several are left, the least regularisation wins, then the row that comes first.
 
     Raises:
-        EvaluationError: no configuration, or no baseline, has a value of every seed.
+        EvaluationError: No configuration without a regulariser has a value for every seed.
     """
     complete = [row for row in rows if row.metrics]
     baselines = [row for row in complete if row.configuration.is_baseline]
@@ -160,7 +163,7 @@ def _row(
 
 
 def _with_gains(rows: Sequence[Row], queries: Queries, objective: str) -> list[Row]:
-    """Each with its gain over the same configuration without a regulariser, where the sweep has that."""
+    """Return the rows with their gains. A gain needs the same configuration without a regulariser in the sweep."""
     plain = {_without(row.configuration): row for row in rows if row.metrics and row.configuration.is_baseline}
     pairs = [
         (row, plain[_without(row.configuration)])
@@ -173,15 +176,15 @@ def _with_gains(rows: Sequence[Row], queries: Queries, objective: str) -> list[R
 
 
 def _without(configuration: Configuration) -> str:
-    """Equal for configurations that differ in the regulariser alone."""
+    """Return a text that is equal for configurations that differ in the regulariser alone."""
     settings = identity(configuration.train)
     return str({**settings, "loss": {**settings["loss"], "emo_lambda": 0.0, "regulariser": ""}})
 
 
 def _gain_over(baseline: Row, winner: Row, rows: Sequence[Row], queries: Queries, objective: str) -> Verdict:
-    """The winner's gain over the baseline, in one family with all gains that the table shows.
+    """Return the winner's gain over the baseline, in one family with all gains that the table shows.
 
-    Where the baseline is what the winner's own row is compared with, both places show the same verdict.
+    If the winner's row already compares it with the baseline, the verdict of the row is returned.
     """
     gains = [row.gain for row in rows if row.gain]
     if winner.gain and winner.gain.first == baseline.configuration.key:

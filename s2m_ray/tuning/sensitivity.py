@@ -1,4 +1,4 @@
-"""Which setting matters: shares of the variance of the trials' values."""
+"""Find out which settings matter, by their shares of the variance of the trials' values."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,13 @@ SEED, TOGETHER = "seed", "together"
 
 
 def variance_shares(points: Sequence[Mapping[str, Any]], values: Float[ndarray, "points seeds"]) -> dict[str, float]:
-    """Share of each setting alone, of settings together (interactions), and of the seed; they sum up to 1.
+    """Return the share of each setting alone, of interactions (``together``) and of the seed, which sum up to 1.
 
-    The main effect of a setting is the variance, over the points, of the mean value at its setting, the other
-    settings being those of all points in turn. The mean is that of a forest of fully grown trees, which on a full
-    grid is the mean of the trials there, so that the shares are those of the analysis of variance; between points
-    that were drawn at random it interpolates. What differs between the seeds of a configuration is the seed's share.
+    A forest of fully grown trees predicts the value of a point. The mean of a setting is predicted with that setting
+    fixed, while the other settings take the values of all points in turn. The variance of these means over the points
+    is the setting's share. On a full grid the forest returns the trials' own means, so the shares equal an
+    analysis of variance. Between points that were drawn at random the forest interpolates. The variance between the
+    seeds of a configuration is the seed's share.
 
     Source: functional ANOVA of settings: Hutter et al., ICML 2014.
     """
@@ -40,7 +41,7 @@ def variance_shares(points: Sequence[Mapping[str, Any]], values: Float[ndarray, 
             means.append(forest.predict(moved).mean())
         shares[key] = float(np.var(np.array(means)[place.reshape(-1)]) / total)
     seed = float(values.var(axis=1).mean() / total)
-    # of points that are no full grid the effects are not orthogonal and may sum up to more
+    # without a full grid the effects are not orthogonal, and they may sum up to more than 1
     room = max(0.0, 1.0 - seed)
     scale = min(1.0, room / sum(shares.values())) if sum(shares.values()) > 0 else 1.0
     shares = {key: share * scale for key, share in shares.items()}
@@ -48,7 +49,7 @@ def variance_shares(points: Sequence[Mapping[str, Any]], values: Float[ndarray, 
 
 
 def _encode(points: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> tuple[ndarray, dict[str, list[int]]]:
-    """Numbers as they are, or their logarithms where they span decades; a column a name."""
+    """Encode settings as columns: a number, its logarithm if the values span a decade, or a column for each name."""
     found: list[list[float]] = []
     columns = {}
     for key in keys:

@@ -1,4 +1,4 @@
-"""How far a sweep is."""
+"""Describe how far a sweep is."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,20 +10,20 @@ from typing import Self
 
 @dataclass
 class Standing:
-    """How far a sweep is."""
+    """Hold how far a sweep is."""
 
-    trials: int  # that it has in all
+    trials: int  # all trials of the sweep
     done: int = 0
-    kept: int = 0  # of those, by an earlier run
+    kept: int = 0  # trials that an earlier run has done
     failed: int = 0
-    epochs: int = 0  # of this run, over all trials
-    epochs_a_trial: float = 0.0  # as expected: the most there can be, or the mean of those that have ended
-    running: Mapping[str, str] = field(default_factory=dict)  # pack -> how far
-    best: Sequence[tuple[str, float, int]] = ()  # name, mean, seeds of the configurations, best first
+    epochs: int = 0  # epochs of this run, summed over trials
+    epochs_a_trial: float = 0.0  # expected: the mean of ended trials; before any has ended, the limit
+    running: Mapping[str, str] = field(default_factory=dict)  # from a pack's name to a text that says how far it is
+    best: Sequence[tuple[str, float, int]] = ()  # configurations, best first: name, mean, number of seeds
     objective: str = ""
 
     def left_s(self, elapsed_s: float) -> float | None:
-        """Seconds that are left, by the epochs that are; None as long as nothing has moved."""
+        """Return the seconds that are left, estimated from the epochs, or None before the first epoch."""
         if self.epochs == 0:
             return None
         whole = (self.trials - self.kept - self.failed) * self.epochs_a_trial
@@ -31,7 +31,7 @@ class Standing:
 
 
 class Quiet:
-    """No display; what libraries print meanwhile goes to stderr."""
+    """Show nothing, and send to stderr what libraries print meanwhile."""
 
     def __init__(self) -> None:
         self._stdout = redirect_stdout(sys.stderr)
@@ -46,7 +46,7 @@ class Quiet:
         self._stdout.__exit__(kind, error, trace)
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        """Say nothing."""
 
     def show(self, standing: Standing) -> None:
-        """Nothing."""
+        """Show nothing."""

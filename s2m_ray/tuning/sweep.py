@@ -46,7 +46,7 @@ class Sweep:
         self.data = split_stores(cfg, speech, music).with_words(cfg.words)
         self.described = {name: describe(store) for name, store in self.stores.items()}
         job = {**self.described, "holdout": to_dict(cfg.holdout), "k": cfg.sweep.k, "command": "tune"}
-        job |= {"device": "cuda" if cfg.resources.gpus else "cpu"}  # their last digits differ
+        job |= {"device": "cuda" if cfg.resources.gpus else "cpu"}  # CPU and GPU give different last digits
         claim(cfg.out, job, ConfigError)
         self.first_epoch_at: float | None = None
         queries = self.data.valid_speech
@@ -54,16 +54,16 @@ class Sweep:
         self.queries = Queries(tuple(queries.column("item_id")), tuple(queries.column("speaker")), floors)
 
     def configurations(self) -> list[Configuration]:
-        """Return all configurations of the sweep; with Optuna those that it has asked for so far, and a baseline."""
+        """Return all configurations of the sweep. With Optuna: the ones it has asked for so far, and a baseline."""
         return configurations(self.cfg, self.points())
 
     def points(self) -> list[Point]:
-        """Return the points of the space that are searched, with Optuna those that it has asked for so far."""
+        """Return the points of the space that are searched. With Optuna: the points it has asked for so far."""
         cfg = self.cfg
         return asked_points(cfg)[: cfg.sweep.samples] if cfg.sweep.search == "optuna" else planned_points(cfg)
 
     def done(self) -> dict[tuple[str, int], Entry]:
-        """Return the ledger. Without ASHA, what an earlier ASHA ended is open again."""
+        """Return the ledger. Without ASHA, trials that an earlier run with ASHA has ended are open again."""
         entries = ledger.read(self.cfg.out / LEDGER)
         if self.cfg.sweep.scheduler == "asha":
             return entries
@@ -85,7 +85,7 @@ class Sweep:
         ]
 
     def packs(self, trials: Sequence[Trial]) -> list[tuple[Trial, ...]]:
-        """Put trials into packs for as many workers as there are CPUs."""
+        """Put trials into packs, sized for the packs that run at a time."""
         cfg = self.cfg
         slots = cfg.sweep.concurrent or os.cpu_count() or 1
         side_by_side = together(cfg, self.data.train_speech, self.data.train_music)
@@ -176,7 +176,7 @@ def seal_sweep(sweep: Sweep, row: Row, out: Path) -> None:
 
 
 def forget_weights(out: Path, choice: Choice) -> None:
-    """Remove all weights but those of the winner and the baseline. Training again gives the same numbers."""
+    """Remove all weights except for the winner and the baseline. Training again gives the same numbers."""
     kept = {choice.winner.configuration.key, choice.baseline.configuration.key}
     for folder in (out / WEIGHTS).iterdir():
         if folder.name not in kept:

@@ -1,7 +1,7 @@
-"""A sweep: which trials there are, which are the same, and which can be trained side by side.
+"""List the trials of a sweep, and find out which are the same and which can be trained side by side.
 
-A *trial* is a configuration and a seed; a *configuration* is what its trials share; a *pack* is trials of one shape,
-trained as one batched model. The numbers of a trial are those of training it alone.
+A *trial* is a configuration with a seed. A *configuration* holds the settings that its trials share. A *pack* holds
+trials of one shape, which are trained as one batched model. A trial has the same numbers as if it were trained alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,61 +19,62 @@ from s2m_ray.files.claims import digest
 from s2m_ray.files.whole import read_json
 
 POINTS = "points"  # folder of the points that Optuna has asked for
-# Measured on two cores with the benchmarks `tune_rate.py` and `rate.py` of `benchmarks/training`: with 17 MB of weights,
-# gradients and moments a trial, five trials side by side take 1.15 times as long, a trial, as one alone; with 10 MB,
-# two or three side by side are fastest.
+# Measured on two cores with `tune_rate.py` and `rate.py` of `benchmarks/training`. With 17 MB of weights, gradients
+# and moments for each trial, five trials side by side take 1.15 times as long per trial as a trial alone. With 10 MB,
+# two or three trials side by side are fastest.
 STATE_BYTES = 32 << 20
 PACK = 5
-FEW, MANY = 3, 24  # packs a slot: enough that none waits long for another's last pack, and no more trials for Ray
+# Least and most packs for each slot. With fewer, slots idle while another ends its last pack; more burden Ray.
+FEW, MANY = 3, 24
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """A point of the space as a training, whatever the seed."""
+    """Hold a point of the space and its training settings, without a seed."""
 
     point: Mapping[str, Any]
     train: TrainConfig
 
     @cached_property
     def key(self) -> str:
-        """Equal for trainings that are the same."""
+        """Return a hash that is equal for equal trainings."""
         return digest(identity(self.train))
 
     @property
     def is_baseline(self) -> bool:
-        """Whether it has no regulariser."""
+        """Return whether the configuration has no regulariser."""
         return canonical(self.train.loss).emo_lambda == 0
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Return a name for people to read."""
         return spaces.named(self.point)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A configuration and a seed."""
+    """Hold a configuration and a seed."""
 
     configuration: Configuration
     seed: int
 
     @property
     def name(self) -> str:
-        """Of its files."""
+        """Return the name that the trial's files have."""
         return f"{self.configuration.key}-{self.seed}"
 
 
 def identity(cfg: TrainConfig) -> dict[str, Any]:
-    """Every setting that moves a number of a training but for its seed and its stores.
+    """Return every setting that changes the numbers of a training, except the seed and the stores.
 
-    Without a regulariser neither its name nor the framework's `_soft` matters.
+    If there is no regulariser, neither the regulariser's name nor the suffix `_soft` of the framework matters.
     """
     settings = to_dict(replace(cfg, loss=canonical(cfg.loss), words=cfg.words and cfg.words.absolute()))
     return {key: settings[key] for key in ("model", "loss", "fit", "parity", "holdout", "modality", "words")}
 
 
 def canonical(loss: LossConfig) -> LossConfig:
-    """The same loss in one form: without a regulariser as a soft framework whose weight is 0."""
+    """Return the loss in one form. A loss without a regulariser becomes a soft framework whose weight is 0."""
     framework: Any = loss.framework.removesuffix("_soft") + "_soft"
     if not loss.is_soft or loss.emo_lambda == 0:
         return replace(loss, framework=framework, emo_lambda=0.0, regulariser="emosim")
@@ -81,10 +82,10 @@ def canonical(loss: LossConfig) -> LossConfig:
 
 
 def configurations(cfg: TuneConfig, points: Sequence[Point]) -> list[Configuration]:
-    """Those of the points, each training once, and behind them a baseline if they have none.
+    """Return the distinct configurations of some points. A baseline is added at the end if they have none.
 
     Raises:
-        ConfigError: a point is not allowed.
+        ConfigError: A point is not allowed.
     """
     base = cfg.base
     found: dict[str, Configuration] = {}
@@ -98,14 +99,20 @@ def configurations(cfg: TuneConfig, points: Sequence[Point]) -> list[Configurati
 
 
 def without_regulariser(base: TrainConfig, axes: Space) -> Configuration:
-    """The baseline: ``emo_lambda`` 0, and of the other searched keys the first value, or what is configured."""
+    """Return the baseline.
+
+    Its ``emo_lambda`` is 0. Every other searched key has the first value of its list, or else its configured value.
+    """
     point = {key: axis[0] for key, axis in axes.items() if isinstance(axis, tuple)}
     point = {key: value for key, value in point.items() if key not in ("loss.emo_lambda", "loss.regulariser")}
     return Configuration(point | {"loss.emo_lambda": 0.0}, spaces.changed(base, point | {"loss.emo_lambda": 0.0}))
 
 
 def planned_points(cfg: TuneConfig) -> list[Point]:
-    """All points of a grid; the drawn ones of a random search; an Optuna search chooses its own on the way."""
+    """Return all points of a grid, or the points that a random search draws.
+
+    An Optuna search has no planned points, because it chooses them on the way.
+    """
     axes, sweep = cfg.axes, cfg.sweep
     if sweep.search == "grid":
         return list(spaces.grid(axes))
@@ -113,7 +120,7 @@ def planned_points(cfg: TuneConfig) -> list[Point]:
         return []
     found: dict[str, Point] = {}
     number = 0
-    while len(found) < sweep.samples:  # of a space with few points some are drawn twice
+    while len(found) < sweep.samples:  # in a small space a point may be drawn twice
         point = spaces.draw(axes, number, seed=sweep.search_seed)
         found.setdefault(digest(point), point)
         number += 1
@@ -121,7 +128,7 @@ def planned_points(cfg: TuneConfig) -> list[Point]:
 
 
 def asked_points(cfg: TuneConfig) -> list[Point]:
-    """Return the points of this space that Optuna has asked for, those of earlier runs included, oldest first."""
+    """Return the points of this space that Optuna has asked for in this run and earlier, oldest first."""
     axes, base = cfg.axes, cfg.base
     paths = sorted((cfg.out / POINTS).glob("[!.]*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
     points = [read_json(path, ConfigError) for path in paths]
@@ -134,7 +141,7 @@ def asked_points(cfg: TuneConfig) -> list[Point]:
 
 
 def packs(trials: Sequence[Trial], size: int) -> Iterator[tuple[Trial, ...]]:
-    """Trials of one shape together, in the order in which they come, at most ``size`` in a pack."""
+    """Yield packs of at most ``size`` trials of one shape. Trials keep the order in which they come."""
     shapes: dict[str, list[Trial]] = {}
     for trial in trials:
         shapes.setdefault(shape(trial.configuration.train), []).append(trial)
@@ -144,7 +151,10 @@ def packs(trials: Sequence[Trial], size: int) -> Iterator[tuple[Trial, ...]]:
 
 
 def shape(cfg: TrainConfig) -> str:
-    """Equal for trainings that fit in one batched model: they differ only in :data:`s2m_ray.config.training.FREE`."""
+    """Return a hash that is equal for trainings that fit in one batched model.
+
+    Their settings may differ only in the names of :data:`s2m_ray.config.training.FREE`.
+    """
     settings = identity(cfg)
     for table in ("loss", "fit"):
         settings[table] = {key: value for key, value in settings[table].items() if key not in FREE}
@@ -152,19 +162,27 @@ def shape(cfg: TrainConfig) -> str:
 
 
 def side_by_side(widths: Sequence[int], dim: int) -> int:
-    """How many trials to train in one batched model on a CPU: as many as its caches hold, at least one.
+    """Return how many trials to train in one batched model on a CPU: as many as its caches hold, at least one.
 
     Args:
-        widths: Of the inputs of speech and music; ``dim`` is that of the joint space.
+        widths: Widths of the speech vectors and the music vectors.
+        dim: Width of the joint space.
     """
     parameters = sum(width * (width + 2 + dim) for width in widths)
     return max(1, STATE_BYTES // (4 * 4 * parameters))
 
 
 def pack_size(asked: int, trials: int, slots: int, together: int) -> int:
-    """How many trials to give a worker at once, which trains ``together`` of them side by side.
+    """Return how many trials to give a worker at once.
 
-    As asked; else what is trained side by side, or a few of these one after the other if there are many.
+    The number that the user asked for comes first. Otherwise a pack holds at most ``together`` trials, which are
+    trained side by side. If there are very many trials, it holds more, and the worker trains them in several groups.
+
+    Args:
+        asked: Number that the user asked for; 0 if the user did not.
+        trials: Number of all trials.
+        slots: Number of packs that run at a time.
+        together: Number of trials that a worker trains side by side.
     """
     if asked:
         return asked

@@ -287,7 +287,7 @@ def test_without_a_model_two_stores_of_one_space_are_compared_by_cosine(tmp_path
 
 
 def test_stores_of_two_spaces_need_a_model(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match="speech is of space speech-space, music of music-space.*MODEL_DIR"):
+    with pytest.raises(EvaluationError, match="speech has the space speech-space, music has music-space.*MODEL_DIR"):
         score(None, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -300,7 +300,7 @@ def test_a_store_of_another_space_than_the_model_s_is_refused(
     right = stores[side]
     stores[side] = Store(right.path, right.items, right.vectors, "another", right.encoder)
     with pytest.raises(
-        EvaluationError, match=f"{side} is of space another, but .* trained on {side} of space {side}-"
+        EvaluationError, match=f"{side} has the space another, but .* trained on {side} with the space {side}-"
     ):
         score(checkpoint, tmp_path / "out", stores["speech"], stores["music"])
     assert not (tmp_path / "out").exists()

@@ -227,7 +227,7 @@ def test_a_head_that_dies_is_noticed(corpus, tmp_path):
         started = time.monotonic()
         _, said = job.communicate(timeout=90)
         assert job.returncode == 75, said
-        assert "the same command goes on, on a cluster that lives" in said
+        assert "start a cluster, and the same command goes on there" in said
         assert time.monotonic() - started < 60
 
 

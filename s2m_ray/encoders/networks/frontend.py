@@ -1,4 +1,4 @@
-"""Parts that the music networks share: mel spectrograms, limits of length, and residual convolutions."""
+"""Share parts among the music networks: mel spectrograms, limits of length, and residual convolutions."""
 
 import warnings
 from typing import Any
@@ -58,7 +58,7 @@ def require_length(
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with a residual connection and a max pooling.
+    """Apply two 3x3 convolutions with a residual connection, and a max pooling.
 
     The layers are conv 3x3, BN, ReLU, conv 3x3, BN; then the input is added (through conv 3x3 and BN if the channels
     differ), and a ReLU and the max pooling follow. The block maps ``[batch, inputs, mels, frames]`` to ``[batch,

@@ -1,4 +1,6 @@
-"""Audio models of the Hugging Face hub: the model's own preprocessing, one of its hidden states, pooling over time.
+"""Run audio models of the Hugging Face hub.
+
+A model's own preprocessing comes first, and one of its hidden states is pooled over time.
 
 Each model is a torch module from waveforms to vectors. Its forward pass stays differentiable with respect to the
 weights, because stage 1 fine-tunes it. The waveforms of a call have one length, so nothing is padded to the longest.
@@ -30,13 +32,14 @@ NO_EFFECT = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transfor
 
 
 class HubAudio(nn.Module):
-    """A model of the hub with its preprocessing before it and pooling behind it.
+    """Put the preprocessing of a hub model before the model, and pooling behind it.
 
     Args:
         model: The network, which returns ``hidden_states`` on request.
-        extractor: Its feature extractor.
+        extractor: The feature extractor of the model.
         layer: Index into the hidden states; 0 is the input of the first layer, and None takes the model's last
-            output. pooling: ``mean``, ``max`` or ``first`` over the frames that count.
+            output.
+        pooling: ``mean``, ``max`` or ``first`` over the frames that count.
 
     Raises:
         ConfigError: The model has no such layer or pooling.
@@ -87,7 +90,7 @@ class HubAudio(nn.Module):
 
 
 class RawAudio(HubAudio):
-    """wav2vec2 and its relatives, which convolve the waveform.
+    """Run wav2vec2 and its relatives, which convolve the waveform.
 
     The normalisation is the one of the hub's Wav2Vec2FeatureExtractor, written in torch so that waveforms stay on the
     GPU. A model whose extractor has ``return_attention_mask`` gets a mask of ones. The others were trained without a
@@ -112,7 +115,7 @@ class RawAudio(HubAudio):
 
 
 class WhisperAudio(HubAudio):
-    """The encoder of Whisper."""
+    """Run the encoder of Whisper."""
 
     def __init__(self, model: nn.Module, extractor: Any, *, layer: int | None = None, pooling: str = "mean") -> None:
         whole: Any = model
@@ -125,7 +128,7 @@ class WhisperAudio(HubAudio):
 
 
 class AstAudio(HubAudio):
-    """The Audio Spectrogram Transformer. ``first`` is its class token; other poolings go over the patches."""
+    """Run the Audio Spectrogram Transformer. ``first`` is its class token; other poolings go over the patches."""
 
     min_samples = 400  # one analysis window of 25 ms
 
@@ -146,7 +149,7 @@ class AstAudio(HubAudio):
 
 
 class ClapAudio(HubAudio):
-    """The audio tower of CLAP, before the projection into the space that it shares with text."""
+    """Run the audio tower of CLAP, before the projection into the space that it shares with text."""
 
     poolings = ("mean", "max")  # its last output is a map and not a sequence
     # The last stages have only 64 rows for large matrices. Measured: pairs are 1.1 times as fast on two cores, and 8

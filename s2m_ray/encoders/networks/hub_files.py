@@ -1,4 +1,4 @@
-"""Files of a model of the Hugging Face hub: from a folder, from the local cache, or by a download, in this order."""
+"""Find the files of a hub model: in a folder, in the local cache, or by a download, in this order."""
 
 import threading
 from collections.abc import Callable
@@ -73,20 +73,21 @@ def family_of(folder: Path) -> str:
 
 
 def load_pretrained(folder: Path, config: Any) -> Any:
-    """The network of a model's folder, in float32: no code of the folder runs, safetensors before pickles.
+    """Load the network of a model's folder in float32.
 
-    Parts that the checkpoint lacks and that no vector depends on are set to zero; the hub's classes would draw
-    them at random, and each load would make a space of its own.
+    No code of the folder runs, and safetensors are taken before pickles. Parts that the checkpoint lacks and that no
+    vector depends on are set to zero. The hub's classes would draw them at random, and each load would make a space
+    of its own.
 
     Raises:
-        CheckpointError: it cannot be read, or a part that matters is missing.
+        CheckpointError: The folder cannot be read, or a part that matters is missing.
     """
     import torch
     from transformers import AutoModel
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # it reports unused heads at length
+    logging.set_verbosity_error()  # the library reports unused heads at length
     logging.disable_progress_bar()
     try:
         model, report = AutoModel.from_pretrained(

@@ -1,4 +1,4 @@
-"""Text models of the Hugging Face hub, with pooling behind them.
+"""Run text models of the Hugging Face hub, with pooling behind them.
 
 The text encoder of the paper is the first token of DistilBERT's last layer (docs/original.md).
 """
@@ -19,11 +19,11 @@ POOLINGS = ("first", "mean")
 
 
 class HubText(nn.Module):
-    """A text model with pooling behind it. Its forward pass stays differentiable.
+    """Run a text model with pooling behind it. Its forward pass stays differentiable.
 
     Args:
         model: The network.
-        pooling: The ``first`` token, or the ``mean`` over all tokens, with the ones that mark begin and end.
+        pooling: The ``first`` token, or the ``mean`` over all tokens, including the begin and end tokens.
     """
 
     def __init__(self, model: nn.Module, *, pooling: str = "first") -> None:
@@ -72,7 +72,7 @@ def most_tokens(folder: Path, config: Any, tokenizer: Any) -> int:
     """
     positions = getattr(config, "max_position_embeddings", None) or 512
     if "roberta" in config.model_type or config.model_type in ("camembert", "mpnet"):
-        positions -= config.pad_token_id + 1  # their positions begin behind the one of the padding
+        positions -= config.pad_token_id + 1  # positions begin behind the position of the padding
     path = folder / "sentence_bert_config.json"
     declared = read_json(path, CheckpointError).get("max_seq_length") if path.is_file() else None
     return min(positions, tokenizer.model_max_length, declared or positions)

@@ -23,7 +23,7 @@ Pooling = Literal["first", "cls", "mean"]
 HOP = 512
 HEADS = 8
 LAYERS = 4
-TAGS = 50  # of the Million Song Dataset
+TAGS = 50  # tags of the Million Song Dataset
 POSITIONS = 513  # rows of the position table: the CLS token and 512 frames
 EMOTIONS = 8  # classes of the stage-1 head (AudioSet mood and noise)
 
@@ -50,7 +50,7 @@ class FrontEnd(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer layer: ``x + attention(norm(x))``, then ``x + mlp(norm(x))``, with the exact GELU."""
+    """Apply a pre-norm transformer layer, with the exact GELU: ``x + attention(norm(x))``, ``x + mlp(norm(x))``."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """Short-chunk CNN: the music side of text-to-music retrieval.
 
 Source: Won et al., ISMIR 2021, arXiv:2111.13468, official code; see docs/original.md. It is not published whether a
-ReLU follows the first convolution of a residual layer. Here one does, as in the residual layers of the same author's
-tagging transformer.
+ReLU follows the first convolution of a residual layer. Here a ReLU does, as in the residual layers of the same
+author's tagging transformer.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ OTHER_BRANCHES = ("bert.", "text_", "tag_")  # the other branches of a metric-le
 
 
 class ConvBlock(nn.Module):
-    """A convolution with BN, ReLU and max pooling.
+    """Apply a convolution with BN, ReLU and max pooling.
 
     It maps ``[batch, inputs, mels, frames]`` to ``[batch, outputs, fewer, fewer]``.
     """
@@ -44,13 +44,14 @@ class ShortChunkCNN(nn.Module):
 
     The network has eight layers and takes the maximum over the time that is left. It was made for chunks of
     ``chunk_samples`` (5 s): the original pads a shorter item with zeros and takes the mean over the chunks of a
-    longer one. Longer input works, but then a maximum takes the place of that mean.
+    longer one. Longer input works too, but then the maximum replaces the mean over chunks.
 
     Args:
         projected: Whether to add the head Linear(256, 128), BatchNorm, ReLU, dropout 0.5, Linear(128, 64). Neither
-            output has unit length; retrieval compares cosines. decibels: Whether the input is in decibels, as for
-            metric learning and classification. The regressions of valence-arousal and word vectors were trained on
-            mel power itself, so they need ``False``. seed: Seed of the first weights.
+            output has unit length; retrieval compares cosines.
+        decibels: Whether the input is in decibels, as for metric learning and classification. The regressions of
+            valence-arousal and word vectors were trained on mel power itself, so they need ``False``.
+        seed: Seed of the first weights.
 
     There are 1 398 018 parameters without the head.
     """
@@ -108,8 +109,8 @@ def load_short_chunk(path: Path, *, projected: bool = True, decibels: bool = Tru
 
     These are ``3b_alm.ckpt`` and ``3b_isear.ckpt``. The file holds names that begin with ``model.`` under
     ``state_dict``. The music branch must be complete. The text and tag branches are left out, and so is the
-    music head unless ``projected``. Names of no branch are refused: the names of the heads of the classification and regression
-    baselines are not published, nor is the layout of ``mtat.ckpt``.
+    music head unless ``projected``. Names that belong to no branch are refused, because neither the head names of
+    the classification and regression baselines nor the layout of ``mtat.ckpt`` are published.
 
     Raises:
         CheckpointError: The file is not readable, or it is another kind of checkpoint.

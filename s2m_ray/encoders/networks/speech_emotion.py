@@ -1,4 +1,4 @@
-"""The speech encoder of speech-to-music retrieval: wav2vec2, a projector, and the mean over frames.
+"""Build the speech encoder of speech-to-music retrieval: wav2vec2, a projector, and the mean over frames.
 
 Source: Doh et al., ICASSP 2023, arXiv:2303.10539, official code; see docs/original.md. The layout of the checkpoint
 was derived from that code, because the file itself was not at hand.
@@ -88,7 +88,7 @@ def load_speech_emotion(path: Path, *, base: str | None = None) -> SpeechEmotion
     }
     heads = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name.startswith("classifier.")}
     spare_vector = "wav2vec2.masked_spec_embed"
-    if spare_vector not in tensors:  # it is used in training only
+    if spare_vector not in tensors:  # this tensor is used in training only
         tensors[spare_vector] = torch.zeros(network.dim)
     what = "a stage-1 speech checkpoint of speech-to-music"
     fill(network, tensors, where=str(path), what=what, name_of=_name, spare=heads)

@@ -20,15 +20,15 @@ from s2m_ray.errors import CheckpointError, ConfigError
 
 HOP = 512
 BLOCK_FRAMES = 31  # 16000 // 512; 0.992 s
-EPSILON = 1.1920929e-7  # the one of float32, added under the logarithm
+EPSILON = 1.1920929e-7  # the epsilon of float32, added under the logarithm
 Embedding = Literal["latent", "shared"]
 
 
 class TimeNorm(nn.BatchNorm2d):
-    """Batch norm over the last axis, time, where an ordinary batch norm works on the channels.
+    """Apply batch norm over the last axis, which is time. An ordinary batch norm works on the channels.
 
-    Each of the 31 frames of a block has its own mean and deviation, so no other block length fits. The original came
-    to it by the default axis of Keras in a channels-first network.
+    Each of the 31 frames of a block has its own mean and deviation, so no other block length fits. In the original
+    this follows from the default axis of Keras in a channels-first network.
     """
 
     def __init__(self) -> None:
@@ -53,8 +53,8 @@ class Flatten(nn.Module):
 class LogMelBlocks(nn.Module):
     """Map waveforms to blocks of 31 frames of log mel magnitude.
 
-    A waveform is divided by its peak (silence stays silence), so an item that is cut before this step has other
-    blocks than one that is cut after it. Frames have 1024 samples (64 ms; Hann window, FFT of 2048). There are 128
+    A waveform is divided by its peak (silence stays silence), so the blocks of an item depend on whether it is
+    cut before or after this step. Frames have 1024 samples (64 ms; Hann window, FFT of 2048). There are 128
     mels with Slaney's scale and area norm on the magnitude, and a natural logarithm. Blocks do not overlap. Frames
     that do not fill a block are dropped.
     """
@@ -121,7 +121,7 @@ def decoder(*, seed: int = 0) -> nn.Sequential:
 
 
 class Emotions(NamedTuple):
-    """Probabilities for each block. Every row sums to 1."""
+    """Hold the probabilities of each block. Every row sums to 1."""
 
     quadrants: Float[Tensor, "batch blocks 4"]  # Q1 happy, Q2 angry, Q3 sad, Q4 relaxed
     arousal: Float[Tensor, "batch blocks 2"]  # low, high
@@ -134,7 +134,8 @@ class TransferNetwork(nn.Module):
     Args:
         embedding: ``latent`` is the flattened output of the encoder (mel, time, channel), which the autoencoder
             learns from speech. ``shared`` is the last of the three dense layers that follow it, 512 numbers, which
-            the transfer to music learns. seed: Seed of the first weights (Glorot uniform, zero bias).
+            the transfer to music learns.
+        seed: Seed of the first weights (Glorot uniform, zero bias).
 
     There are 6 455 962 parameters and 434 running means and variances, which Keras counts among its 6 456 396.
     """

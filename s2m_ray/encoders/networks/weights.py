@@ -19,8 +19,8 @@ from s2m_ray.seeds import rng
 def read_pickle(path: Path) -> dict[str, Any]:
     """Read the dictionary that ``torch.save`` wrote, onto the CPU.
 
-    Only tensors, numbers, text and containers of these can come out of the file, and nothing in it can run while it
-    is read (``weights_only=True``). Checkpoints of PyTorch Lightning name classes of that library beside the tensors;
+    The file can give only tensors, numbers, text and containers, and nothing in it can run while it is read
+    (``weights_only=True``). Checkpoints of PyTorch Lightning name classes of that library beside the tensors;
     version 1.0 uses callbacks as keys. Empty classes of ours stand in for them.
 
     Raises:

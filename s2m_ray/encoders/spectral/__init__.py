@@ -1,4 +1,4 @@
-"""The default encoder: 718 pooled spectral, prosodic and tonal features. It needs no download."""
+"""Compute the default encoder: 718 pooled spectral, prosodic and tonal features. It needs no download."""
 
 import lazy_loader
 

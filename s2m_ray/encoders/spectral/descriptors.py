@@ -1,8 +1,8 @@
-"""Statistics over time of one waveform's frames; what each group means is in ``spectral.GROUPS``.
+"""Compute statistics over time of a waveform's frames. ``spectral.GROUPS`` says what each group means.
 
-Every function returns ``"group.statistic" -> number or vector``. All are finite for all frames: logarithms
-have floors, ratios have an additive constant, and what does not occur (a pause, a voice, an onset) has a
-stated value near the middle of those measured on speech and music.
+Every function returns a dictionary from ``"group.statistic"`` to a number or a vector. All values are finite for all
+frames. Logarithms have floors, and ratios have an additive constant. A statistic of something that does not occur (a
+pause, a voice, an onset) has a stated value near the middle of the values measured on speech and music.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ SHORTEST_RUN_S = 0.05  # shorter gaps are stop consonants
 
 
 def describe(f: Frames, c: SpectrumConfig) -> Values:
-    """All groups, in a fixed order."""
+    """Return all groups, in a fixed order."""
     sound = timbre(f) | level(f, c) | shape(f, c) | modulation(f, c)
     return sound | pauses(f, c) | voice(f, c) | rhythm(f, c) | tonality.describe(f)
 
@@ -44,7 +44,7 @@ def describe(f: Frames, c: SpectrumConfig) -> Values:
 def over_time(
     name: str, x: Float[ndarray, "rows frames"], *, quantiles: Sequence[float] = QUANTILES, delta: bool = True
 ) -> Values:
-    """Mean, deviation and quantiles of each row, and deviation of its change over two frames."""
+    """Return mean, deviation and quantiles of each row, and the deviation of its change over two frames."""
     out: Values = {f"{name}.mean": x.mean(axis=1), f"{name}.std": x.std(axis=1)}
     ordered = np.sort(x, axis=1) if quantiles else x
     for q in quantiles:
@@ -55,25 +55,25 @@ def over_time(
 
 
 def trend(x: Float[ndarray, "... frames"]) -> Float[ndarray, "..."]:
-    """Slope of the regression line along the last axis, a step; 0 for one frame."""
+    """Return the slope of the regression line along the last axis for each step, or 0 for a single frame."""
     t = np.arange(x.shape[-1], dtype=np.float32) - np.float32((x.shape[-1] - 1) / 2)
     return np.asarray((x * t).sum(axis=-1) / max(float((t * t).sum()), 0.5))
 
 
 def course(x: Float[ndarray, " frames"], terms: int = 6) -> Float[ndarray, " terms"]:
-    """DCT coefficients 1 to ``terms`` of a track, scaled so that a cosine of height 1 gives 1."""
+    """Return DCT coefficients 1 to ``terms`` of a track, scaled so that a cosine of height 1 gives 1."""
     t = (np.arange(len(x)) + 0.5) / len(x)
     return np.asarray((np.cos(np.pi * np.arange(1, terms + 1)[:, None] * t) * x).sum(axis=1) * (2 / len(x)))
 
 
 def runs(mask: Bool[ndarray, " frames"]) -> Int[ndarray, " runs"]:
-    """Lengths of the runs of True, in order."""
+    """Return the lengths of the runs of True, in order."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
     return edges[1::2] - edges[::2]
 
 
 def log_mean(x: ndarray, *, floor: float, missing: float) -> float:
-    """``log(mean(x) + floor)``, or ``missing`` where there is none."""
+    """Return ``log(mean(x) + floor)``, or ``missing`` if ``x`` is empty."""
     return float(np.log(x.mean() + floor)) if x.size else missing
 
 
@@ -84,7 +84,7 @@ def from_first_to_last(active: Bool[ndarray, " frames"]) -> slice:
 
 
 def band_groups(mel_db: Float[ndarray, "bands frames"], n: int) -> Float[ndarray, "groups frames"]:
-    """Means of ``n`` equal groups of neighbouring bands; bands left over at the top are dropped."""
+    """Return the means of ``n`` equal groups of neighbouring bands. Bands left over at the top are dropped."""
     size = len(mel_db) // n
     return np.asarray(mel_db[: size * n].reshape(n, size, -1).mean(axis=1))
 
@@ -123,7 +123,7 @@ def level(f: Frames, c: SpectrumConfig) -> Values:
 
 
 def pauses(f: Frames, c: SpectrumConfig) -> Values:
-    """``pause`` and the timing of ``voice``."""
+    """Return the group ``pause`` and the timing of the group ``voice``."""
     span = from_first_to_last(f.active)
     active, voiced = f.active[span], f.voiced[span]
     duration_s = max(len(active) * c.hop_s, 0.5)  # rates of shorter ones say nothing
@@ -144,7 +144,7 @@ def pauses(f: Frames, c: SpectrumConfig) -> Values:
 
 
 def voice(f: Frames, c: SpectrumConfig) -> Values:
-    """``f0``, ``shimmer`` and ``hnr``."""
+    """Return the groups ``f0``, ``shimmer`` and ``hnr``."""
     r = np.clip(f.strength, 0.01, 0.99)
     hnr = 10 * np.log10(r / (1 - r))
     at = np.flatnonzero(f.voiced)
@@ -217,7 +217,7 @@ def shape(f: Frames, c: SpectrumConfig) -> Values:
 
 
 def modulation(f: Frames, c: SpectrumConfig) -> Values:
-    """``mod``: of four groups of mel bands and, last, of the level."""
+    """Return the group ``mod``, first for four groups of mel bands and last for the level."""
     span = from_first_to_last(f.active)
     x = np.concatenate([band_groups(f.mel_db[:, span], 4), f.level_db[None, span]])
     x = (x - x.mean(axis=1, keepdims=True)) * np.hanning(x.shape[1] + 2)[1:-1].astype(np.float32)
@@ -231,7 +231,7 @@ def modulation(f: Frames, c: SpectrumConfig) -> Values:
 
 
 def rhythm(f: Frames, c: SpectrumConfig) -> Values:
-    """``onset``, ``decay``, ``tempo`` and ``beat``."""
+    """Return the groups ``onset``, ``decay``, ``tempo`` and ``beat``."""
     mel = np.maximum(f.mel_db, -70.0)  # rises out of the noise floor are no onsets
     mel = np.pad(mel, ((0, 0), (0, max(0, 8 - mel.shape[1]))), mode="edge")
     change = mel[:, 3:] - mel[:, :-3]

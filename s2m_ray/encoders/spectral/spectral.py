@@ -1,4 +1,4 @@
-"""The default encoder: pooled spectral, vocal, rhythmic and tonal statistics, with nothing to download."""
+"""Compute the default encoder: pooled spectral, vocal, rhythmic and tonal statistics, without a download."""
 
 import hashlib
 import json
@@ -58,14 +58,14 @@ GROUPS = {
 
 
 class SpectralEncoder:
-    """Statistics over time of spectrum, voice, rhythm and harmony: one vector for speech and music alike.
+    """Turn speech and music alike into a vector of statistics over time of spectrum, voice, rhythm and harmony.
 
-    Made for segments from 0.05 to about 10 s. Each waveform is measured on its own and without BLAS, so a
-    vector depends neither on the others in the call nor on the number of threads, bit for bit. Dimensions
-    have the scales of their units; whatever is trained on them standardises its input.
+    The encoder was made for segments from 0.05 to about 10 s. Each waveform is measured on its own and without BLAS.
+    A vector therefore depends neither on the other waveforms of the call nor on the number of threads, bit for bit.
+    Each dimension has the scale of its unit, so a network that is trained on the vectors standardises its input.
 
     Args:
-        config: Parameters of the analysis; they all enter ``space_id``.
+        config: Parameters of the analysis. All of them enter ``space_id``.
     """
 
     name = "spectral"
@@ -82,11 +82,11 @@ class SpectralEncoder:
         self.space_id = f"spectral-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}"
 
     def feature_names(self) -> tuple[str, ...]:
-        """Return the name of each dimension, ``group.statistic`` or ``group.statistic.row``, with groups from ``GROUPS``."""
+        """Return ``group.statistic`` or ``group.statistic.row`` for each dimension; ``GROUPS`` has the groups."""
         return self._names
 
     def encode(self, waveforms: Sequence[Float[ndarray, " _"]]) -> Float[ndarray, "items dim"]:
-        """Return one finite float32 vector for each mono waveform at ``sample_rate``; lengths may differ.
+        """Return one finite float32 vector for each mono waveform at ``sample_rate``. The lengths may differ.
 
         Raises:
             DecodeError: A waveform is empty or has a value that is not finite.

@@ -21,7 +21,7 @@ PEAK = 8.0  # samples are clipped here: 18 dB over full scale is no audio, and s
 
 @dataclass(frozen=True, kw_only=True)
 class SpectrumConfig:
-    """The parameters of the analysis. All of them enter the encoder's ``space_id``."""
+    """Hold the parameters of the analysis. All of them enter the encoder's ``space_id``."""
 
     sample_rate: int = 16000  # Hz
     window_s: float = 0.04  # three periods of 75 Hz, for the pitch (Boersma 1993)
@@ -66,14 +66,14 @@ class SpectrumConfig:
 
 @dataclass(frozen=True)
 class Frames:
-    """Measurements of one waveform. ``active`` marks the frames that are no pause; at least one frame is active."""
+    """Hold measurements of one waveform. ``active`` marks the frames that are no pause, which is at least one."""
 
     power: Float[ndarray, "bins frames"]  # one-sided, DC and the bin above it removed
     level_db: Float[ndarray, " frames"]  # re a full-scale sine, floor -90
     mel_db: Float[ndarray, "bands frames"]
     active: Bool[ndarray, " frames"]
     f0_hz: Float[ndarray, " frames"]
-    strength: Float[ndarray, " frames"]  # of the period: normalised autocorrelation, at most 1
+    strength: Float[ndarray, " frames"]  # strength of the period: normalised autocorrelation, at most 1
     voiced: Bool[ndarray, " frames"]
     pitch_power: Float[ndarray, "pitches tonal_frames"]  # one row a semitone, from ``midi_min``
 

@@ -1,4 +1,4 @@
-"""Pitches, key and chords of one waveform. ``spectral.GROUPS`` says what each group means.
+"""Measure pitches, key and chords of one waveform. ``spectral.GROUPS`` says what each group means.
 
 Chroma begins at A, as the pitches of :class:`SpectrumConfig` do. Only ``pitch`` depends on the transposition.
 """

@@ -1,4 +1,4 @@
-"""Draw all random numbers of an epoch, those of each seed from its own named streams.
+"""Draw all random numbers of an epoch. Each seed draws from its own named streams.
 
 Nothing is carried over from one epoch to the next, so that a training can go on from the end of any epoch.
 """
@@ -44,7 +44,7 @@ class Draws:
             seeds: How many seeds there are. Draws of a single seed are repeated for all of them.
         """
 
-        def flat(values: Tensor) -> Tensor:  # [steps, own, batch]
+        def flat(values: Tensor) -> Tensor:  # [steps, own seeds, batch]
             return values[chosen].expand(-1, seeds, -1).reshape(-1, values.shape[-1])
 
         ways = torch.stack([flat(self.negative[:, way]) for way in range(self.negative.shape[1])])
@@ -54,7 +54,7 @@ class Draws:
 def draw_epoch(
     data: Pairs, seeds: Sequence[int], use: str, epoch: int, *, steps: int, batch: int, ways: int = 1
 ) -> Draws:
-    """Draw everything that the batches of an epoch need, but for the dropout.
+    """Draw everything that the batches of an epoch need, except the dropout masks.
 
     Args:
         data: The items that are drawn from.
@@ -99,7 +99,7 @@ class Dropout:
     ) -> None:
         """Take the rate in [0, 1) and the widths of the inputs to mask.
 
-        A GPU has another kind of generator, so its masks differ from those of the CPU.
+        A GPU has another kind of generator, so its masks differ from the masks of a CPU.
         """
         self._rate, self._widths, self._device = rate, list(widths), device
         self._seeds = list(seeds)

@@ -27,8 +27,8 @@ Variant = tuple[LossConfig, FitConfig]  # settings of one member
 class Method:
     """Describe how a training goes: everything but its data, its seeds and the place that it writes to.
 
-    The numbers on ``cuda`` differ from those on ``cpu``: its dropout masks are others, and products are rounded
-    otherwise.
+    The numbers on ``cuda`` differ from the numbers on ``cpu``, because a GPU draws other dropout masks and rounds
+    products differently.
 
     Example:
         >>> Method(optimisation=FitConfig(epochs=5, warmup_epochs=1)).optimisation.epochs
@@ -38,10 +38,10 @@ class Method:
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimisation: FitConfig = field(default_factory=FitConfig)
-    modality: Modality = "audio"  # of the speech; late and masking fusion need a store of two halves
+    modality: Modality = "audio"  # modality of the speech; late and masking fusion need a store of two halves
     parity: ParityConfig = field(default_factory=ParityConfig)
     device: str = "cpu"
-    variants: tuple[Variant, ...] = ()  # of each member, where they differ in what FREE lists
+    variants: tuple[Variant, ...] = ()  # one for each member, if the members differ in settings of FREE
 
     @classmethod
     def of(cls, cfg: TrainConfig) -> "Method":
@@ -129,7 +129,7 @@ class Running:
         keep: Sequence[Tensor | None],
         half: tuple[Tensor, ...],
     ) -> Joint:
-        """Project the items of one batch, and their words where the loss needs these."""
+        """Project the items of one batch. The words of the items are projected too if the loss needs them."""
         net, data = self._group.net, self._data
         vectors = [
             net.speech(functional.embedding(speech, data.speech), keep[0], *half),

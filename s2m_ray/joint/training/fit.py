@@ -33,7 +33,7 @@ def fit(
     Args:
         speech: Labelled speech vectors; the column ``split`` names ``train`` and ``valid`` items.
         music: Labelled music vectors, split in the same way.
-        method: Model, loss and optimisation; the defaults are those of `s2m train`.
+        method: Model, loss and optimisation; the defaults are the same as in `s2m train`.
         seeds: Each seed is a model of its own. All of them are trained side by side.
         words: Word vectors of the emotions, for a structure preserving framework. None stands for built-in vectors.
 
@@ -80,22 +80,22 @@ class Epoch:
 
     number: int
     members: tuple[int, ...]  # who ran
-    rows: list[dict[str, float]]  # epoch, seed, losses and learning rate of each of them
+    rows: list[dict[str, float]]  # epoch, seed, losses and learning rate of each member that ran
     ended: tuple[int, ...]  # members whose last epoch this was
-    net: JointModel  # of those who ran, as the epoch left it
+    net: JointModel  # the members that ran, as the epoch left them
 
     @property
     def is_last(self) -> bool:
-        """Return whether nobody goes on."""
+        """Return whether every member has stopped."""
         return len(self.ended) == len(self.members)
 
 
 class Training:
     """Train the seeds side by side and hand out one epoch after the other.
 
-    Each member has its own draws, dropout, early stopping and best epoch. Its numbers are those of training it alone,
-    bit for bit; that also holds with ``method.variants``, with which the same seed may come several times. A member
-    that has stopped is no longer computed. An epoch has as many batches as the speech items fill, at least one.
+    Each member has its own draws, dropout, early stopping and best epoch. It gets the same numbers as if it were
+    trained alone, bit for bit. The same seed may come several times with different ``method.variants``. A member that
+    has stopped is no longer computed. An epoch has as many batches as the speech items fill, at least one.
 
     Example:
         ::
@@ -112,11 +112,11 @@ class Training:
         """Prepare the first epoch.
 
         Args:
-            data: What is learnt from, and stopped by.
-            method: How it is learnt; its variants, if there are any, are as many as the seeds.
-            seeds: One for each member.
-            resume: Where an earlier training of the same data, method and seeds stood. The numbers are as if it had
-                gone through.
+            data: The items to learn from, and the items that decide when to stop.
+            method: Model, loss and optimisation. If it has variants, it has one for each seed.
+            seeds: The seed of each member.
+            resume: Snapshot of an earlier training with the same data, method and seeds. The numbers are the same as
+                without the interruption.
 
         Raises:
             StoreError: The music lacks an emotion that speech maps to, or the speech has no halves to fuse.
@@ -130,7 +130,7 @@ class Training:
             [settings for _, settings in self._method.variants],
             cumulative=method.parity.cumulative_patience,
         )
-        self._epoch = -1  # the last one that is done
+        self._epoch = -1  # the last epoch that is done
         self._history: list[tuple[int, dict[str, float]]] = []  # member and row
         if resume:
             self._group.restore(resume)
@@ -182,7 +182,7 @@ class Training:
         )
 
     def snapshot(self) -> Snapshot:
-        """Return where the training stands. Its tensors change with the next epoch, so write them before."""
+        """Return where the training stands. Write the snapshot before the next epoch, which changes its tensors."""
         return Snapshot(self.seeds, self._epoch, self._group.state(), [row for _, row in self._history])
 
     def require_finite(self, epoch: Epoch) -> None:
@@ -206,7 +206,7 @@ def _both_pairs(
 ) -> tuple[Pairs, Pairs]:
     """Return the tensors of the training and of the valid items.
 
-    Valid music of an emotion that the training music lacks is left out: nothing maps to it.
+    Valid music is left out if the training music lacks its emotion, because no speech maps to that emotion.
     """
     music_tags = in_order(data.train_music.column("emotion"))
     known_music = data.valid_music.take(np.isin(data.valid_music.column("emotion"), music_tags))

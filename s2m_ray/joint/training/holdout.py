@@ -9,7 +9,7 @@ from s2m_ray.errors import ConfigError
 from s2m_ray.seeds import rng
 from s2m_ray.stores.store import Store
 
-HOLDOUT_SEED = 0  # one partition for all seeds of all trials, so that their figures can be compared
+HOLDOUT_SEED = 0  # all seeds of all trials share a single partition, so that their figures can be compared
 
 
 def split_holdout(

@@ -31,11 +31,11 @@ def triplet_loss(
         similarity: Cosine of anchor ``i`` and positive ``j``. The positive of row ``i`` stands on the diagonal.
         negative: The column of each row's negative.
         has_negative: Rows without a negative count 0.
-        margin: In cosine units, one for all seeds or one for each.
+        margin: Margin in cosine units, one number for all seeds or one for each seed.
 
     Example:
-        cos(a, p) = 0.6 and cos(a, n) = 0.5 in the first row, 0.9 and 0.1 in the second. With a margin of 0.4
-        that is the mean of 0.3 and 0.
+        In the first row cos(a, p) = 0.6 and cos(a, n) = 0.5, in the second row 0.9 and 0.1. With a margin of 0.4 the
+        loss is the mean of 0.3 and 0.
 
         >>> cosine = torch.tensor([[[0.6, 0.5], [0.1, 0.9]]])
         >>> negative, known = torch.tensor([[1, 0]]), torch.tensor([[True, True]])
@@ -53,7 +53,7 @@ def structure_preserving_loss(triplets: Float[Tensor, "3 seeds"]) -> Float[Tenso
     """Return ``0.4 L(speech -> music) + 0.3 L(tag -> speech) + 0.3 L(tag -> music)``.
 
     Args:
-        triplets: :func:`triplet_loss` of the three, in that order.
+        triplets: The three values of :func:`triplet_loss`, in that order.
 
     Example:
         >>> round(structure_preserving_loss(torch.tensor([[1.0], [0.5], [0.0]])).item(), 3)
@@ -70,8 +70,8 @@ def of_columns(
 ) -> Float[Tensor, "seeds batch tags"]:
     """Take the column that stands for each emotion, for each row or for all rows (then ``rows`` is 1).
 
-    A batch has many music items of one emotion, whose columns of the target are equal. One of them stands for all, so
-    that a frequent emotion does not outweigh a rare one.
+    The music items of an emotion have equal columns in the target. A single column stands for all of them, so that a
+    frequent emotion does not outweigh a rare emotion.
 
     Source: Doh et al., ICASSP 2023, arXiv:2303.10539. The official code always takes the first column
     of a value (quirk Q3 in docs/original.md); here the caller draws it.
@@ -84,7 +84,7 @@ def emosim_loss(
     target: Float[Tensor, "seeds batch tags"],
     present: Bool[Tensor, "seeds tags"],
 ) -> Float[Tensor, " seeds"]:
-    """Return the mean squared difference between cosine and valence-arousal similarity, one column a music emotion.
+    """Return the mean squared difference between cosine and valence-arousal similarity, by music emotion.
 
     Args:
         similarity: Cosine of each speech item with the item that stands for each emotion.
@@ -111,7 +111,7 @@ def ranksim_loss(
 ) -> Float[Tensor, " seeds"]:
     """Return the mean squared difference between the ranks of the cosines and of the similarities in each row.
 
-    The arguments are those of :func:`emosim_loss`. Ranks have no derivative: see :class:`_Ranks`.
+    The arguments are the same as in :func:`emosim_loss`. Ranks have no derivative; :class:`_Ranks` replaces it.
 
     Source: Doh et al., ICASSP 2023 (official code), after Gong et al., RankSim, ICML 2022, arXiv:2205.15236, which
     sums over rows and looks half as far.
@@ -125,9 +125,9 @@ def ranksim_loss(
 def ranks(
     values: Float[Tensor, "seeds batch tags"], present: Bool[Tensor, "seeds batch tags"]
 ) -> Float[Tensor, "seeds batch tags"]:
-    """Return descending positions in each row: ``1 / n`` for the largest to 1 for the smallest of n present values.
+    """Return the rank of each value in its row: ``1 / n`` for the largest of n present values, 1 for the smallest.
 
-    Absent values have the rank 0. Among equal values the first comes first.
+    Absent values have the rank 0. The first of several equal values gets the smallest rank.
 
     Example:
         >>> values, present = torch.tensor([[[0.2, 0.9, 0.5, 0.7]]]), torch.tensor([[[True, True, False, True]]])

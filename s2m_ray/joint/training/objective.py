@@ -52,7 +52,7 @@ class Scales:
 
 @dataclass(frozen=True)
 class LookUps:
-    """Hold what labels and draws alone say about the loss of batches, which lie side by side on the axis ``batches``.
+    """Hold the parts of the loss that follow from labels and draws alone. Batches lie side by side on one axis.
 
     Nothing here depends on the model, so it is looked up for many batches at once.
     """
@@ -64,7 +64,7 @@ class LookUps:
     target: Float[Tensor, "batches batch tags"] | None = None
 
     def take(self, chosen: slice) -> "LookUps":
-        """Return what belongs to some of the batches."""
+        """Return the same for some of the batches."""
         rest = (part if part is None else part[chosen] for part in (self.columns, self.present, self.target))
         return LookUps(self.uniform[:, chosen], self.barred[:, chosen], *rest)
 
@@ -72,8 +72,9 @@ class LookUps:
 def look_up(data: Pairs, draws: Draws, loss: LossConfig, *, first_match: bool = False) -> LookUps:
     """Look up which negatives are barred, and the columns and targets of the regulariser of a soft framework.
 
-    The negatives of speech -> music and of tag -> speech differ from the row in their speech emotion, those of
-    tag -> music in their music emotion; ``loss.negatives`` may have those of speech -> music differ in that too.
+    A negative of speech -> music or of tag -> speech has another speech emotion than its row. A negative of
+    tag -> music has another music emotion. With ``loss.negatives=music_label`` the negatives of speech -> music have
+    another music emotion too.
 
     Args:
         data: The items.
@@ -106,7 +107,7 @@ def batch_loss(
         joint: Joint vectors of the batches.
         looked_up: What was looked up for these batches.
         loss: Settings of the loss.
-        scales: Margin and weight of each seed. None takes those of ``loss``.
+        scales: Margin and weight of each seed. None takes both from ``loss``.
 
     Source: Doh et al., ICASSP 2023, arXiv:2303.10539 (official code).
     """

@@ -26,7 +26,7 @@ def finish(
         cfg: Settings of the training.
         parts: Folder with a file for each seed.
         described: What the header says about the stores and the word vectors.
-        data: What the seeds were trained on.
+        data: The stores and the word vectors that the seeds were trained on.
         wall_s: Seconds that the training took.
     """
     header = {
@@ -44,12 +44,12 @@ def fit_seeds(
 ) -> None:
     """Train seeds from their snapshots on, and write a file for each into ``parts``.
 
-    Seeds that stand at different epochs, because other workers have trained them before, do not fit in one batched
-    model: they are trained group by group.
+    Other workers may have trained the seeds before, to different epochs. Only seeds at the same epoch fit in one
+    batched model, so they are trained group by group.
 
     Args:
         cfg: Settings of the training.
-        data: What is learnt from, with its word vectors.
+        data: The stores to learn from, with the word vectors.
         seeds: The seeds of this worker.
         parts: Folder of the snapshots and of the trained seeds.
         tell: Called after each epoch with the number of seed-epochs that are done.
@@ -112,6 +112,6 @@ class Curves:
                 self._writers[int(row["seed"])].add_scalar(name, row[name], int(row["epoch"]))
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the points that are not written yet."""
         for writer in self._writers.values():
             writer.close()

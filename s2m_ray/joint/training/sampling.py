@@ -71,7 +71,7 @@ def draw_negatives(
 ) -> tuple[Int[Tensor, "seeds batch"], Bool[Tensor, "seeds batch"]]:
     """Draw a negative for each row: column ``j`` for row ``i`` with the weight ``(cos_ij + 1) / 2``.
 
-    Harder negatives are likelier.
+    A negative that is more similar to its anchor is drawn more often.
 
     Args:
         similarity: Cosine of anchor ``i`` and candidate ``j``, the positive of row ``j``.
@@ -83,7 +83,7 @@ def draw_negatives(
 
     Source: Doh et al., ICASSP 2023 (official code).
     """
-    # half of these weights draws the same
+    # the factor 1/2 is left out, because it does not change the draw
     cumulative = (similarity.detach() + 1).clamp_(min=0).masked_fill_(barred, 0).cumsum(dim=-1)
     total = cumulative[..., -1:]
     # a float32 below 1 times the total is below the total however it is rounded, so only a total of 0 ends behind
@@ -111,9 +111,9 @@ def first_matches(
 ) -> tuple[Int[Tensor, "seeds anchors count"], Bool[Tensor, "seeds count"]]:
     """Return for each anchor and tag the first row with the tag's similarity, and whether the tag counts.
 
-    The official code takes columns for equal if their values are equal (quirk Q3 in docs/original.md). Each tag
-    stands for its column of ``target``. A tag does not count if an earlier tag has the same column. In each row the first
-    column of the very same value is taken, even if it belongs to another tag.
+    The official code does the same: it treats columns of equal values as one column (quirk Q3 in docs/original.md).
+    A tag therefore does not count if an earlier tag has the same column of ``target``. In each row the first column
+    with the tag's value is taken, even if it belongs to another tag.
 
     Args:
         target: Similarities, equal in all columns of a tag.
@@ -123,7 +123,7 @@ def first_matches(
     member = _members(tags, count)
     first = member.int().argmax(dim=-1)
     values = target.gather(2, first[:, None, :].expand(-1, target.shape[1], -1))  # [seeds, anchors, count]
-    equal = (values[..., :, None] == values[..., None, :]).all(dim=1)  # of whole columns
+    equal = (values[..., :, None] == values[..., None, :]).all(dim=1)  # each tag's whole column
     present = member.any(dim=-1)
     before = torch.ones(count, count, dtype=torch.bool, device=tags.device).tril(-1)
     repeated = (equal & before & present[:, None, :]).any(dim=-1)

@@ -16,8 +16,8 @@ from s2m_ray.joint.training.snapshot import Snapshot
 class EarlyStop:
     """Keep each seed's best state, and stop a seed after ``patience`` epochs without a better valid loss.
 
-    The epochs count one after the other and only after the warm-up, during which the loss may well stand still. With
-    ``cumulative`` they count in total and from the first epoch (quirk Q7 in docs/original.md).
+    Only consecutive epochs count, and only after the warm-up, because the loss may stand still during the warm-up.
+    With ``cumulative`` all epochs without a better loss count, from the first on (quirk Q7 in docs/original.md).
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class EarlyStop:
         return self._running.tolist()
 
     def after(self, epoch: int, valid_loss: Float[Tensor, " seeds"]) -> bool:
-        """Note an epoch; True when every seed has stopped."""
+        """Note the losses of an epoch, and return whether every seed has stopped."""
         better = (valid_loss < self._best) & self._running
         self._best = torch.where(better, valid_loss, self._best)
         if self._cumulative:
@@ -51,7 +51,7 @@ class EarlyStop:
         self._best_epoch[better] = epoch
         places = better.nonzero().flatten().tolist()
         for name, value in self._net.seedwise_state().items():
-            for place in places:  # an index of all of them would be gathered first: a second copy
+            for place in places:  # indexing all seeds at once would make a second copy first
                 self._state[name][place].copy_(value[place])
         self._running &= self._waited < self._patience
         return not self._running.any()
@@ -79,10 +79,10 @@ class EarlyStop:
 
 
 class Group:
-    """Hold what training moves.
+    """Hold everything that a training step changes.
 
-    A place is the number of a seed among all seeds, and ``running`` are the places that go on. No operation mixes the
-    seeds, so taking some out saves time and leaves the numbers of the others as they are.
+    A place is the number of a seed among all seeds, and ``running`` holds the places that go on. No operation mixes
+    the seeds, so taking some out saves time and leaves the numbers of the others as they are.
     """
 
     def __init__(self, net: JointModel, settings: Sequence[FitConfig], *, cumulative: bool) -> None:
@@ -123,7 +123,7 @@ class Group:
         )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to where the snapshot was taken."""
+        """Restore the state of a snapshot."""
         self._load(snapshot.tensors)
         if any(self.stop.running):
             self.take_out()
@@ -138,7 +138,7 @@ class Group:
         return model
 
     def _all_of(self, part: str, state: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return a part of the state: what is here, put into the record of what was taken out."""
+        """Return a part of the whole state: the kept state of stopped seeds, updated with the running seeds."""
         here = {f"{part}.{name}": value for name, value in state().items()}
         if not self._record:
             return here

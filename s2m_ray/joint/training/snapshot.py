@@ -1,4 +1,4 @@
-"""Write where a training stands after an epoch, so that a killed training goes on from there, bit for bit.
+"""Write the state of a training after an epoch, so that a killed training goes on from there, bit for bit.
 
 A file holds the seeds that one worker trains side by side, all after one epoch, and is either whole or not there.
 Each seed can be read on its own, for workers that share the seeds out in another way.
@@ -28,7 +28,7 @@ class Snapshot:
     """Hold the state of seeds that are trained side by side, after an epoch."""
 
     seeds: tuple[int, ...]
-    epoch: int  # the last one that is done
+    epoch: int  # the last epoch that is done
     tensors: dict[str, Tensor]  # each [seeds, ...]
     history: list[dict[str, float]]
 
@@ -50,7 +50,7 @@ class Keeper:
         tensors = {name: value.contiguous().cpu() for name, value in snapshot.tensors.items()}
         with replacing(self._folder / PATTERN.replace("*", digest(snapshot.seeds))) as temporary:
             save_file(tensors, temporary, metadata={"snapshot": json.dumps(told)})
-        self._last = time.monotonic()  # from the end, so that a slow disk does not take all the time
+        self._last = time.monotonic()  # the end of the writing, so that a slow disk does not take all the time
 
 
 def epochs_done(folder: Path) -> dict[int, int]:

@@ -31,7 +31,7 @@ class Pairs:
     music_point: Int[Tensor, " music"]  # column of ``similarity``
     similarity: Float[
         Tensor, "speech_points music_points"
-    ]  # of the distinct valence-arousal points, few where items have labels
+    ]  # similarity of the distinct valence-arousal points, which are few if items have labels
     music_tags: tuple[str, ...]
     sampler: PairSampler
 
@@ -45,7 +45,7 @@ class Pairs:
         self, speech: Int[Tensor, "seeds batch"], music: Int[Tensor, "seeds batch"]
     ) -> Float[Tensor, "seeds batch batch"]:
         """Return the valence-arousal similarity of each speech item with each music item of a batch."""
-        # by whole rows, then columns: cheaper than one look-up by pairs
+        # rows first, then columns, which is cheaper than a look-up by pairs
         rows = functional.embedding(self.speech_point[speech], self.similarity)
         columns = self.music_point[music][:, None, :].expand(-1, speech.shape[1], -1)
         return rows.gather(2, columns)

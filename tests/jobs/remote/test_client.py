@@ -133,5 +133,5 @@ def test_a_cluster_that_goes_away_is_an_interruption(corpus, monkeypatch):
     with serving(runs_s=60) as server:
         submit(server, corpus, wait=False)
         cluster, job_id = Cluster(server.url), server.requests[0]["submission_id"]
-    with pytest.raises(Interrupted, match="the same command goes on, on a cluster that lives"):
+    with pytest.raises(Interrupted, match="start a cluster, and the same command goes on there"):
         list(cluster.follow(job_id))
