@@ -1,7 +1,8 @@
 """Claim: `s2m embed` runs at 0.95 or more of what decoding and encoding alone cost, ahead of every plain script.
 
 ``python -m benchmarks.embedding.rate DATA_DIR [--encoder NAME ...] [--items N] [--rounds N]`` prints times real time
-in steady state. Start-up is printed apart (goal: at most 8 s from Ray's start to the first worker ready):
+in steady state. Start-up is not in it, and is printed apart. Its goal is at most 8 s from the start of Ray to the
+first worker that is ready:
 
 - ours: audio seconds / (``wall_s`` - ``startup_s``) of the store's header, after the command as a user gives it;
 - limit: the same encoder on audio that is decoded already, at its best batch size, a process of one thread on every

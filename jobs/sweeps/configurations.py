@@ -24,7 +24,7 @@ REDUCTION = 3  # ASHA lets one configuration in three go on at each rung
 
 
 def run_configurations(cfg: TuneConfig, packs: Sequence[Trials], board: Quiet, standing: Follow) -> dict[str, str]:
-    """Train packs that each hold the trials of one configuration, and return why trials failed. ASHA may end packs."""
+    """Train packs, each with the trials of one configuration, and return why trials failed. ASHA may end packs."""
     from ray import tune
 
     listed = [{"pack": number} | dict(pack[0].configuration.point) for number, pack in enumerate(packs)]

@@ -441,7 +441,7 @@ def test_an_error_of_a_worker_is_the_user_s(many: EvalConfig, ray_cluster: None)
 
 
 def by_the_definition(queries: Store, gallery: Store) -> dict[str, list[float]]:
-    """Return what docs/original.md defines, written out: one target by the map, scikit-learn's nDCG of graded gains."""
+    """Return what docs/original.md defines: one target by the map, and scikit-learn's nDCG of graded gains."""
     tags = [tag for tag in AUDIOSET_MOOD if tag in gallery.column("emotion")]
     found: dict[str, list[float]] = {"P@5": [], "MRR": [], "nDCG@5": []}
     for query, emotion in zip(queries.vectors, queries.column("emotion"), strict=True):
