@@ -1,7 +1,8 @@
 """Claim: a text encoder's promise (nothing padded) costs at most 5 % of the network's own speed.
 
-``python -m benchmarks.encoders.text_rate DATA_DIR [NAME ...]`` prints, for the size of DistilBERT with random weights and
-for the real MiniLM, texts a second of ``encode_text`` on a shard of ISEAR a core (as `s2m embed` has it), and of the limit:
+``python -m benchmarks.encoders.text_rate DATA_DIR [NAME ...]`` prints, for random weights of the size of DistilBERT
+and for the real MiniLM, texts a second of ``encode_text`` on a shard of ISEAR a core (as `s2m embed` has it), and of
+the limit:
 the plain loop over texts sorted by length, tokenised and padded to the longest of the batch and masked, a loop a
 core, best batch size. Medians of interleaved rounds.
 """

@@ -1,7 +1,7 @@
 """Claim: ``s2m train --parity`` learns like the original: its losses, epoch by epoch, have the same distribution.
 
 ``python -m benchmarks.training.parity_curve [--framework NAME] [--modality NAME] [--seeds N] [--epochs N] [--small]``
-trains on a synthetic set with the label proportions of RAVDESS x AudioSet mood, once with ours and once with a plain loop
+trains on a synthetic set with the label proportions of RAVDESS x AudioSet mood, once with ours and once with a loop
 written from the description of the original: one item at a time, negatives by ``random.choices``, torch's own layers,
 one seed after the other. It prints mean and 99 % interval over the seeds of the train and the valid loss of an epoch,
 and exits with 1 if two intervals do not overlap. ``--without QUIRK`` leaves one quirk out of ours, to see whether it
