@@ -1,6 +1,7 @@
 """Speech-to-music retrieval by emotion: the library. It never imports Ray; ``jobs/`` runs it on Ray.
 
-The names below are all that a notebook needs. Each is loaded when it is first used, so importing the package is quick.
+The names below are all that a notebook needs. Each is loaded when it is first used, so importing the package is
+quick.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
 """Turn ranks into figures with intervals, and compare methods by a test.
 
-``evaluate`` ranks a gallery for each query and writes an evaluation folder. ``reading`` reads such folders, ``compare``
-tests them against each other, and ``verdict`` holds the one rule for "better". ``ranking`` and ``relevance`` are what
-an evaluation is made of, and ``trec`` writes it for other tools.
+``evaluate`` ranks a gallery for each query and writes an evaluation folder. ``reading`` reads such folders,
+``compare`` tests them against each other, and ``verdict`` holds the one rule for "better". ``ranking`` and
+``relevance`` are what an evaluation is made of, and ``trec`` writes it for other tools.
 """
 
 import lazy_loader

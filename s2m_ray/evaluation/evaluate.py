@@ -28,8 +28,8 @@ from s2m_ray.search.order import positions, positions_of, scores_of
 from s2m_ray.stores.gallery import Gallery
 from s2m_ray.stores.store import Items, Store
 
-# mAP and R-precision sort every score. Unless they are asked for, they are computed only up to this product of queries,
-# music items and seeds (measured on two cores: 23 to 31 ns a pair; the other metrics take about 1.3 ns).
+# mAP and R-precision sort every score. Unless they are asked for, they are computed only up to this product of
+# queries, music items and seeds (measured on two cores: 23 to 31 ns a pair; the other metrics take about 1.3 ns).
 FULL_PAIRS = 1_000_000_000
 FULL = ("mAP", "R-precision")
 Values = Mapping[str, Float[ndarray, "seeds queries"]]
@@ -66,7 +66,8 @@ class Scoring:
         why = (
             "metric_set=first was asked for"
             if self.metric_set == "first"
-            else f"{pairs} pairs of queries and music, over all seeds: above {FULL_PAIRS}; --metric-set all computes them"
+            else f"{pairs} pairs of queries and music, over all seeds: above {FULL_PAIRS}; --metric-set all computes "
+            "them"
         )
         return dict.fromkeys(FULL, why)
 

@@ -28,8 +28,8 @@ KINDS = {
 }
 ITEMS = {"speech": "queries", "music": "pieces of the gallery"}
 EXAMPLES = 3  # items that a warning names
-# Most items whose vectors are compared. One process reads and digests them (measured, without reading: 1.3 us for an item
-# of 64 numbers, 8 us for one of 768) and keeps 8 bytes of each.
+# Most items whose vectors are compared. One process reads and digests them (measured, without reading: 1.3 us for
+# an item of 64 numbers, 8 us for one of 768) and keeps 8 bytes of each.
 MOST_VECTORS = 10_000_000
 
 
@@ -42,10 +42,10 @@ def find_leaks(folder: Path | None, queries: Store, gallery: Items) -> list[dict
         folder: The checkpoint; None without a model, which gives an empty list.
 
     Returns:
-        An entry for each side, part and kind (``item_id``, ``uri``, ``vector``, ``speaker``): how many ``items`` ``of``
-        how many are concerned, up to three ``examples``, and a ``text`` for people. If an item itself was seen, its
-        speaker and file are not reported again. An entry of kind ``unknown`` stands for a check that was not made,
-        because the model keeps no record or because there are too many vectors.
+        An entry for each side, part and kind (``item_id``, ``uri``, ``vector``, ``speaker``): how many ``items``
+        ``of`` how many are concerned, up to three ``examples``, and a ``text`` for people. If an item itself was
+        seen, its speaker and file are not reported again. An entry of kind ``unknown`` stands for a check that was
+        not made, because the model keeps no record or because there are too many vectors.
 
     Raises:
         CheckpointError: the record cannot be read.
@@ -60,7 +60,8 @@ def find_leaks(folder: Path | None, queries: Store, gallery: Items) -> list[dict
         record = pq.read_table(path, partitioning=None).select(SCHEMA.names)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"{path}: {str(error).splitlines()[0]}; expected the file that `s2m train` wrote; was the folder copied whole?"
+            f"{path}: {str(error).splitlines()[0]}; expected the file that `s2m train` wrote; was the "
+            "folder copied whole?"
         ) from None
     found = []
     for side, store in (("speech", queries), ("music", gallery)):

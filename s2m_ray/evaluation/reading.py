@@ -70,11 +70,13 @@ def read_header(folder: Path) -> dict[str, Any]:
     missing = [key for key in REQUIRED if key not in header]
     if missing:
         raise EvaluationError(
-            f"{folder / EVALUATION}: no {', '.join(missing)}, expected the file that `s2m evaluate` writes; was it edited?"
+            f"{folder / EVALUATION}: no {', '.join(missing)}, expected the file that `s2m evaluate` writes; was it "
+            "edited?"
         )
     if any(DIGEST not in (header.get(side) or {}) for side in ("speech", "music")):
         raise EvaluationError(
-            f"{folder / EVALUATION}: no {DIGEST} for its speech and music, because it is from an earlier version: evaluate "
+            f"{folder / EVALUATION}: no {DIGEST} for its speech and music, because it is from an earlier version: "
+            "evaluate "
             "again, into another folder"
         )
     return header

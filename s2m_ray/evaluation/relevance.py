@@ -1,7 +1,8 @@
 """Relevance of music to speech: binary by the mapped emotion, graded by valence-arousal similarity.
 
-Neither kind needs a matrix of queries and gallery. Binary relevance depends on an item's emotion alone. A gain depends
-on an item's point in the valence-arousal plane; a gallery has few distinct points, and a k-d tree searches them.
+Neither kind needs a matrix of queries and gallery. Binary relevance depends on an item's emotion alone. A gain
+depends on an item's point in the valence-arousal plane; a gallery has few distinct points, and a k-d tree searches
+them.
 """
 
 from collections.abc import Mapping

@@ -2,21 +2,22 @@
 
 - ``run-SEED.trec`` has lines ``qid Q0 docid rank score tag``: the ranks that ``run.parquet`` keeps
   (``--set depth=N``).
-- ``qrels.trec`` has lines ``qid 0 docid hit``. As TREC does, it judges a pool: every item that any seed's run ranks for
+- ``qrels.trec`` has lines ``qid 0 docid hit``. As TREC does, it judges a pool: every item that any seed's run ranks
+  for
   the query. ``hit`` is 1 or 0. An item that is not named was not judged.
-- ``qrels-graded.trec`` has relevance as an integer, ``round(10000 * gain)``, for nDCG with linear gains (trec_eval's; not
-  for tools that take ``2**relevance - 1``). Its pool also has the items with the highest gains of the whole gallery, as
-  many as the run has ranks, because nDCG divides by their gain.
+- ``qrels-graded.trec`` has relevance as an integer, ``round(10000 * gain)``, for nDCG with linear gains (trec_eval's;
+  not for tools that take ``2**relevance - 1``). Its pool also has the items with the highest gains of the whole
+  gallery, as many as the run has ranks, because nDCG divides by their gain.
 - ``trec.json`` is written last and says all this.
 
-A tool that reads a run and its qrels finds our P@k, nDCG@k, and reciprocal rank cut at k, for every k up to the depth of
-the run. Recall and average precision count all relevant items of the gallery; a pool does not hold them, so a tool's
-values of these two are higher than ours. A run that keeps the whole gallery has a pool of the whole gallery.
+A tool that reads a run and its qrels finds our P@k, nDCG@k, and reciprocal rank cut at k, for every k up to the depth
+of the run. Recall and average precision count all relevant items of the gallery; a pool does not hold them, so a
+tool's values of these two are higher than ours. A run that keeps the whole gallery has a pool of the whole gallery.
 
-Tools sort a run by its scores and ignore the rank; they break ties by docid, some down and some up. So no two scores of a
-query are written equal: where a score is not below the one before it, it is lowered to the next float32 below it (a few
-units in the last place; true differences stay). Nine digits tell any two float32 apart, so readers in single (trec_eval)
-and in double precision see the order in which we rank.
+Tools sort a run by its scores and ignore the rank; they break ties by docid, some down and some up. So no two scores
+of a query are written equal: where a score is not below the one before it, it is lowered to the next float32 below it
+(a few units in the last place; true differences stay). Nine digits tell any two float32 apart, so readers in single
+(trec_eval) and in double precision see the order in which we rank.
 """
 
 import re
@@ -46,7 +47,7 @@ UNSAFE = re.compile(r"[%\s\x00-\x1f\x7f]+")
 
 
 def escape_id(item_id: str) -> str:
-    """Return the id without white space: white space, control characters and ``%`` become bytes of UTF-8 like ``%20``.
+    """Return the id without white space: white space, control characters and ``%`` become UTF-8 bytes like ``%20``.
 
     >>> escape_id("actor 1/100%")
     'actor%201/100%25'
@@ -80,7 +81,8 @@ def write_trec(folder: Path, queries: Store, gallery: Items, qrels: Qrels) -> No
         "runs": [f"run-{seed}.trec" for seed in seeds],
         "depth": f"{depth} of {gallery.items.num_rows} ranks; a first hit further down counts 0 in a tool's MRR",
         "qrels": {name: {"lines": count, "scale": GRADES if name == GRADED else 1} for name, count in lines.items()},
-        "pool": "items that any run ranks; the graded qrels also have as many items of the highest gains of the gallery",
+        "pool": "items that any run ranks; the graded qrels also have as many items of the highest gains of the "
+        "gallery",
         "gain": "linear; relevance = round(scale * valence-arousal similarity)",
         "ids": "white space, control characters and % as %XX of UTF-8",
         "scores": "strictly falling: equal ones are lowered to the next float32, so that sorting keeps our order",
@@ -180,7 +182,10 @@ class _Judged:
 def _pools(
     run: Path, seeds: Sequence[int], queries: Store, gallery: Items, qrels: Qrels, depth: int
 ) -> Iterator[_Judged]:
-    """Yield the judged items of each query: what any seed ranks, and for the grades what an ideal ranking begins with."""
+    """Yield the judged items of each query.
+
+    These are the items that any seed ranks and, for the grades, the items with which an ideal ranking begins.
+    """
     best = qrels.ideal_rows(depth)
     gains = qrels.gains(best).astype(np.float32)  # as run.parquet has them
     rankings = zip(*(_ranked(run, seed) for seed in seeds), strict=True)

@@ -2,9 +2,9 @@
 
 ``s2m evaluate --compare``, ``s2m table``, the report page, and the tables and the page of a sweep all ask
 :func:`judge`, so the same paired results get the same verdict everywhere. Code that has values of two methods for the
-same queries makes a :class:`Pair` of them, passes every pair that it is going to show in one call (they are one family
-for Holm's correction), and reads :attr:`Verdict.shown`, :attr:`Verdict.better` and :attr:`Verdict.worse`. It never
-compares p or an interval with a limit of its own.
+same queries makes a :class:`Pair` of them, passes every pair that it is going to show in one call (they are one
+family for Holm's correction), and reads :attr:`Verdict.shown`, :attr:`Verdict.better` and :attr:`Verdict.worse`. It
+never compares p or an interval with a limit of its own.
 """
 
 from collections.abc import Iterable, Sequence
@@ -127,7 +127,7 @@ def judge(pairs: Sequence[Pair], units: Sequence[str], *, use: str, resamples: i
 def _measure(
     pair: Pair, names: ndarray, unit_of_query: Int[ndarray, " queries"], resamples: int
 ) -> tuple[Verdict, Float[ndarray, " units"]]:
-    """Return the verdict on a pair before any test (p is 1), and what each unit adds to the difference of the means."""
+    """Return the verdict on a pair before any test (p is 1), and what each unit adds to the difference."""
     kept = np.isfinite(pair.first_values).all(axis=0) & np.isfinite(pair.second_values).all(axis=0)
     first, second = pair.first_values[:, kept], pair.second_values[:, kept]
     differences: Float[ndarray, " queries"] = second.mean(axis=0) - first.mean(axis=0)

@@ -74,8 +74,8 @@ def marks(results: Sequence[Named], comparisons: Sequence[Mapping[str, Any]]) ->
     """Return what stands beside a mean, by evaluation and metric: ``best`` or ``highest mean``.
 
     Best is an evaluation that is shown to be better than every other one of its task. Where the test shows no such
-    evaluation, or not all of the task were compared, the highest mean is only called that. An evaluation that is alone
-    in its task has no mark.
+    evaluation, or not all of the task were compared, the highest mean is only called that. An evaluation that is
+    alone in its task has no mark.
 
     Args:
         comparisons: What :func:`paired` gave of the same results.

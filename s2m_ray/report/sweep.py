@@ -159,7 +159,8 @@ def sentences(choice: Choice, header: Mapping[str, Any], objective: str) -> list
     winner, by, seeds = choice.winner, header["chosen_by"], len(header["seeds"])
     found = [
         f"{'Chosen' if choice.alike else 'Best'} by {objective} on {by['split']}: {winner.configuration.name}, "
-        f"{_spread(winner.metrics[objective])} over {seeds} seeds ({by['queries']} queries x {by['gallery']} pieces).",
+        f"{_spread(winner.metrics[objective])} over {seeds} seeds ({by['queries']} queries x "
+        f"{by['gallery']} pieces).",
         _gain_sentence(choice, NOUNS[by["unit"]]),
     ]
     if choice.alike:
