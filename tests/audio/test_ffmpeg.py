@@ -103,7 +103,7 @@ def test_ffmpeg_keeps_the_limits(by_ffmpeg):
     path = str(by_ffmpeg / "aac.m4a")
     with pytest.raises(DecodeError, match=r"^too_long: the header claims 6 s, limit 3 s"):
         decode(path, sample_rate=RATE, max_s=3.0)
-    with pytest.raises(DecodeError, match=r"^too_long: .*more than 3 s are there"):  # ADTS claims nothing
+    with pytest.raises(DecodeError, match=r"^too_long: more than 3 s"):  # ADTS claims nothing
         decode(str(by_ffmpeg / "adts.aac"), sample_rate=RATE, max_s=3.0)
     with pytest.raises(DecodeError, match=r"^no_samples: nothing in the window from 9\.000 s; 6\.000 s in all"):
         decode(path, sample_rate=RATE, start_s=9.0)

@@ -264,7 +264,7 @@ def test_a_small_file_is_one_request_and_a_failed_upload_leaves_nothing(server):
         server.refuses = refused
         try:
             for name in ("large", "new"):
-                with pytest.raises(StoreError, match="ACCESS_DENIED.*are there credentials"):
+                with pytest.raises(StoreError, match="ACCESS_DENIED.*check the credentials"):
                     (folder / name).write_bytes(content)
         finally:
             server.refuses = ""
