@@ -71,7 +71,7 @@ def test_steps_without_a_table_are_left_out(tmp_path):
         ('out = "o"\n[embed.speech]\nmanifest = "m"\n[embed.speech.resources]\n', "resources: cannot be set"),
         ('out = "o"\n[train]\nspeech = "s"\nmusic = "m"\nloss.margin = 9\n', "loss.margin=9.* in \\(0, 2\\]"),
         ('out = "o"\n[manifest.speech]\ncorpus = "radio"\nroot = "r"\n', "corpus=radio, expected a root and one of"),
-        ('out = "o"\n[report]\n', "report: there is no \\[evaluate\\]"),
+        ('out = "o"\n[report]\n', "report: nothing to report without \\[evaluate\\]"),
         ('out = "o"\n[resources]\nworkrs = 1\n', "unknown key 'workrs'; did you mean 'workers'?"),
         ("out = ", "not valid TOML"),
     ],
