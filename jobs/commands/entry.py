@@ -20,7 +20,10 @@ DISK = (
     errno.EROFS,
     errno.EACCES,
     errno.EPERM,
-)  # the user can mend these
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+)  # the user can mend these: the disk is full or read only, or something else has the name of the output
 TYPER_INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt
 
 
@@ -50,7 +53,8 @@ def exit_codes() -> Iterator[None]:
             f"error: {error.filename or 'output'}: {os.strerror(error.errno)}; nothing that was written is lost",
         )
     except typer.TyperException as error:  # a wrong call; its subclasses all have format_message
-        stop(EXIT_INPUT, f"error: {getattr(error, 'format_message', error.__str__)()}; see --help")
+        text = getattr(error, "format_message", error.__str__)()
+        stop(EXIT_INPUT, f"error: {text.rstrip('.')}; see --help")
     except (KeyboardInterrupt, typer.Abort):
         stop(EXIT_INTERRUPTED, "interrupted; the same command resumes")
 
