@@ -1,6 +1,6 @@
-"""Ranks in a gallery of any size: each part of it is searched on its own, and the answers are merged.
+"""Rank a gallery of any size: search each part of it on its own, and merge the answers.
 
-A :class:`Part` holds a range of the gallery and answers for it; nothing in an answer grows with the range. Keys (see
+A :class:`Part` holds a range of the gallery and answers for it. Nothing in an answer grows with the range. Keys (see
 :mod:`s2m_ray.search.order`) make merging a sort, so any division into parts gives the same ranks.
 """
 
@@ -24,19 +24,19 @@ from s2m_ray.search.joint_gallery import JointGallery, ranges
 from s2m_ray.search.order import NOTHING, keys, positions_of, scores, scores_of
 from s2m_ray.stores.gallery import BLOCK, Vectors
 
-QUERY_CHUNK = 16_384  # queries searched at once: FAISS's blocks are 4096
-GALLERY_CHUNK = 16 * BLOCK  # 32 MiB a seed with 64 dimensions
-FULL_BYTES = 256 << 20  # of whole rankings at once
-FULL_COLUMNS = 8192  # items of a block of their scores
+QUERY_CHUNK = 16_384  # queries that are searched at once; a block of FAISS has 4096
+GALLERY_CHUNK = 16 * BLOCK  # 32 MiB per seed with 64 dimensions
+FULL_BYTES = 256 << 20  # whole rankings in memory at once
+FULL_COLUMNS = 8192  # items in a block of scores of whole rankings
 LOW = np.uint64(2**32 - 1)
 
 
 @dataclass(frozen=True)
 class Search:
-    """What every part needs to know."""
+    """Hold what every part needs to know."""
 
     vectors: Vectors
-    model: JointModel | None  # of the gallery's side
+    model: JointModel | None  # projects the gallery
     queries: Float[ndarray, "seeds queries dim"]
     targets: Int[ndarray, " queries"]  # the emotion of relevant items
     codes: Int[ndarray, " gallery"]  # the items' emotions
@@ -48,15 +48,15 @@ class Search:
 
 @dataclass(frozen=True)
 class Found:
-    """A part's answer to the first pass."""
+    """Hold the answer of a part to the first pass."""
 
-    top: UInt64[ndarray, "seeds queries ranks"]  # keys of the first, best first
+    top: UInt64[ndarray, "seeds queries ranks"]  # keys of the first ranks, best first
     best: UInt64[ndarray, "seeds queries"]  # key of the first relevant item
-    sample: Float[ndarray, "rows dim"]  # joint vectors of the rows that were asked for, of the first seed
+    sample: Float[ndarray, "rows dim"]  # joint vectors of the wanted rows, by the first seed
 
 
 class Part:
-    """A range of the gallery, with its joint vectors where they fit."""
+    """A range of the gallery, with its joint vectors in memory if they fit."""
 
     def __init__(self, search: Search, first: int, last: int, *, threads: int) -> None:
         self._search, self._range, self._threads = search, (first, last), threads
@@ -65,10 +65,11 @@ class Part:
         self._gallery = self._open(first, last)
 
     def first_ranks(self, kept: int, sample: Int[ndarray, " rows"]) -> Found:
-        """The first ``kept`` of this range for each query and seed, and the first relevant item.
+        """Return the first ``kept`` items of this range, and its first relevant item, for each query and seed.
 
         Args:
-            sample: Rising rows of the whole gallery; those of this range have their vectors in the answer.
+            kept: Number of ranks.
+            sample: Rising rows of the whole gallery. The answer has the vectors of the rows that are in this range.
         """
         search = self._search
         seeds, count, _ = search.queries.shape
@@ -89,7 +90,7 @@ class Part:
         return Found(top, first, np.concatenate([np.empty((0, dim), np.float32), *vectors]))
 
     def before(self, wanted: UInt64[ndarray, "seeds queries"]) -> Int[ndarray, "seeds queries"]:
-        """How many items of this range stand before given keys; ``NOTHING`` is not asked."""
+        """Count the items of this range that stand before given keys. The key ``NOTHING`` is passed over."""
         search = self._search
         found = np.zeros(wanted.shape, dtype=np.int64)
         with _one_thread_blas(self._threads) as pool:
@@ -111,7 +112,7 @@ class Part:
     def tied(
         self, thresholds: Float[ndarray, "seeds queries"], emotions: int
     ) -> Int[ndarray, "seeds queries emotions"]:
-        """How many items of each emotion in this range have exactly a given score."""
+        """Count the items of each emotion in this range that have exactly a given score."""
         search = self._search
         found = np.zeros((*thresholds.shape, emotions), dtype=np.int64)
         with _one_thread_blas(self._threads) as pool:
@@ -124,10 +125,10 @@ class Part:
         return found
 
     def full_ranks(self, first: int, last: int) -> Float[ndarray, "2 seeds queries"]:
-        """Average precision and R-precision of the queries from ``first`` to before ``last``, in the whole gallery.
+        """Return average precision and R-precision of some queries in the whole gallery.
 
-        Every key of a query is sorted, so this takes 8 bytes an item: for as many queries at once as fit
-        ``FULL_BYTES``, and at least for one.
+        The queries go from ``first`` to before ``last``. Every key of a query is sorted, which takes 8 bytes per
+        item. As many queries are sorted at once as fit into ``FULL_BYTES``, and at least one.
         """
         search = self._search
         items = len(search.codes)
@@ -145,7 +146,10 @@ class Part:
     def _rank_chunk(
         self, fetch: Fetch, seed: int, here: slice, rows: slice, chunk: ndarray, top: ndarray, first: ndarray
     ) -> None:
-        """Merge a chunk of the gallery into what is known of a chunk of queries: ``top`` and ``first`` change."""
+        """Merge a chunk of the gallery into the known ranks of a chunk of queries.
+
+        ``top`` and ``first`` change in place.
+        """
         search = self._search
         queries, targets = search.queries[seed, here], search.targets[here]
         places, codes = search.places[rows], search.codes[rows]
@@ -171,17 +175,17 @@ class Part:
 
 
 class Parts(Protocol):
-    """Parts of a gallery, here or on other machines."""
+    """The parts of a gallery, here or on other machines."""
 
     def __len__(self) -> int: ...
 
     def ask(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Answers of a method of :class:`Part`, each part having its own arguments."""
+        """Return the answers of a method of :class:`Part`. Each part has its own arguments."""
         ...
 
 
 class Here:
-    """One part in this process: the whole gallery."""
+    """The whole gallery as one part in this process."""
 
     def __init__(self, search: Search, *, threads: int = 0) -> None:
         self._part = Part(search, 0, len(search.codes), threads=threads or os.cpu_count() or 1)
@@ -190,23 +194,23 @@ class Here:
         return 1
 
     def ask(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Answer at once."""
+        """Return the answer at once."""
         return [getattr(self._part, method)(*arguments[0])]
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Where things stand in the whole gallery."""
+    """Hold where items stand in the whole gallery."""
 
-    top: UInt64[ndarray, "seeds queries ranks"]  # keys of the first, best first
+    top: UInt64[ndarray, "seeds queries ranks"]  # keys of the first ranks, best first
     first_relevant: Int[ndarray, "seeds queries"]  # rank of the first relevant item, from 1; 0 where there is none
     sample: Float[ndarray, "rows dim"]
 
 
 def rank_first(parts: Parts, kept: int, sample: Int[ndarray, " rows"]) -> Ranks:
-    """The first ``kept`` ranks and the rank of the first relevant item, over all parts.
+    """Return the first ``kept`` ranks and the rank of the first relevant item, over all parts.
 
-    Only queries whose first relevant item is not among those are counted out, in a second pass.
+    A second pass counts only for queries whose first relevant item is not among these ranks.
     """
     found: list[Found] = parts.ask("first_ranks", [(kept, sample)] * len(parts))
     top = np.sort(np.concatenate([one.top for one in found], axis=2), axis=2)[:, :, :kept]
@@ -221,7 +225,7 @@ def rank_first(parts: Parts, kept: int, sample: Int[ndarray, " rows"]) -> Ranks:
 
 
 def rank_fully(parts: Parts, queries: int) -> Float[ndarray, "2 seeds queries"]:
-    """Average precision and R-precision of all queries; the parts share the queries out."""
+    """Return average precision and R-precision of all queries, which the parts share."""
     shares = ranges(queries, len(parts))
     shares += [(queries, queries)] * (len(parts) - len(shares))
     return np.concatenate(parts.ask("full_ranks", shares), axis=2)
@@ -230,7 +234,7 @@ def rank_fully(parts: Parts, queries: int) -> Float[ndarray, "2 seeds queries"]:
 def count_tied(
     parts: Parts, thresholds: Float[ndarray, "seeds queries"], emotions: int
 ) -> Int[ndarray, "seeds queries emotions"]:
-    """How many items of each emotion have exactly a given score."""
+    """Count the items of each emotion that have exactly a given score."""
     counts: Int[ndarray, "seeds queries emotions"] = sum(parts.ask("tied", [(thresholds, emotions)] * len(parts)))
     return counts
 
@@ -238,7 +242,10 @@ def count_tied(
 def _relevant_ranks(
     search: Search, whole: JointGallery, seed: int, here: ndarray, pool: Executor
 ) -> Iterator[Int[ndarray, " relevant"]]:
-    """Ranks of each query's relevant items, rising. The lowest bit of what is sorted says which they are."""
+    """Return the ranks of each query's relevant items, in rising order.
+
+    The lowest bit of the sorted values says which items are relevant.
+    """
     queries, targets = search.queries[seed, here], search.targets[here]
     line = np.empty((len(here), len(search.codes)), dtype=np.uint64)
     for row, chunk in whole.chunks():
@@ -260,7 +267,7 @@ def _relevant_ranks(
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """So many threads for FAISS."""
+    """Limit FAISS to a number of threads."""
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(count)
     try:
@@ -271,6 +278,9 @@ def _threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def _one_thread_blas(count: int) -> Iterator[Executor]:
-    """So many threads of our own, each with a BLAS of one: blocks then stay in their core's cache."""
+    """Yield threads of our own, each of which uses one thread of BLAS.
+
+    A block then stays in the cache of its core.
+    """
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(count) as pool:
         yield pool
