@@ -1,4 +1,4 @@
-"""A comparison in rows, words and files."""
+"""Show a comparison in rows, in words and in files."""
 
 import math
 from dataclasses import asdict
@@ -16,7 +16,7 @@ from s2m_ray.report.markup import csv_table, markdown_table
 
 
 def mean_rows(comparison: Comparison) -> list[list[str]]:
-    """Mean ± deviation over seeds of each method and metric."""
+    """Return a row for each method and metric, with mean ± deviation over seeds."""
     rows = [["method", "seeds", *comparison.metrics]]
     for evaluation in comparison.evaluations:
         rows.append([evaluation.name, str(len(evaluation.seeds)), *map(_spread, _summaries(evaluation, comparison))])
@@ -24,7 +24,7 @@ def mean_rows(comparison: Comparison) -> list[list[str]]:
 
 
 def difference_rows(comparison: Comparison) -> list[list[str]]:
-    """A row a pair and metric; ``real`` is yes where both the test and the interval say so."""
+    """Return a row for each pair and metric. ``real`` is yes if the verdict shows a difference."""
     rows = [["difference", "metric", "mean", "95 % interval", "p", "Holm p", "d_z", "d_w", "real"]]
     for d in comparison.differences:
         rows.append(
@@ -44,12 +44,12 @@ def difference_rows(comparison: Comparison) -> list[list[str]]:
 
 
 def p_text(p: float) -> str:
-    """Three decimals; a smaller p is only called small, since it rests on few random assignments."""
+    """Return p with three decimals. A smaller p is only called small, because it rests on few random assignments."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """In words: what was found, and why nothing could be where that is so."""
+    """Say in words what was shown, and why nothing could be shown where that is so."""
     said = []
     for first, second in combinations([e.name for e in comparison.evaluations], 2):
         pair = comparison.pair(first, second)
@@ -87,7 +87,7 @@ def _hints(comparison: Comparison) -> list[str]:
 
 
 def method_note(comparison: Comparison) -> str:
-    """How the figures were made, for the caption of a table."""
+    """Say how the figures were made, for the caption of a table."""
     signs = assignments(comparison.units)
     first, units = comparison.evaluations[0], f"{comparison.units} {NOUNS[comparison.unit]}"
     return (
@@ -101,7 +101,7 @@ def method_note(comparison: Comparison) -> str:
 
 
 def to_dict(comparison: Comparison) -> dict[str, Any]:
-    """Everything as JSON values."""
+    """Return the whole comparison as JSON values."""
     methods = [
         {
             "name": e.name,
@@ -127,10 +127,10 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
 
 
 def write_comparison(comparison: Comparison, out: Path) -> None:
-    """Write ``compare.md``, ``compare.csv`` (a row a difference) and, last, ``compare.json``.
+    """Write ``compare.md``, ``compare.csv`` (one row per difference) and, last, ``compare.json``.
 
     Raises:
-        EvaluationError: the folder was made for something else.
+        EvaluationError: The folder was made for something else.
     """
     folders = [str(e.folder.resolve()) for e in comparison.evaluations]
     claim(out, {"compare": folders, "unit": comparison.unit, "metrics": list(comparison.metrics)}, EvaluationError)
@@ -149,7 +149,10 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
 
 
 def _summaries(evaluation: Evaluation, comparison: Comparison) -> list[dict[str, Any]]:
-    """Mean and deviation over seeds of each compared metric, over the queries that all have a value for."""
+    """Return mean and deviation over seeds of each compared metric.
+
+    They cover the queries for which all methods have a value.
+    """
     found = []
     for metric in comparison.metrics:
         per_seed = evaluation.values[metric][:, defined(comparison.evaluations, metric)].mean(axis=1)

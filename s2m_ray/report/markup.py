@@ -1,4 +1,4 @@
-"""Rows of cells as text, Markdown, LaTeX and CSV."""
+"""Write rows of cells as text, Markdown, LaTeX and CSV."""
 
 import csv
 import io
@@ -30,7 +30,16 @@ LATEX = {
 
 
 def markdown_table(rows: Rows) -> str:
-    """Pipe table in line, the first column to the left; a pipe inside a cell is escaped, a line break is a space."""
+    """Return an aligned pipe table with its first column to the left.
+
+    A pipe inside a cell is escaped, and a line break becomes a space.
+
+    Example:
+        >>> print(markdown_table([["name", "P@5"], ["triplet", "0.5"]]).rstrip())
+        | name    | P@5 |
+        | ------- | --- |
+        | triplet | 0.5 |
+    """
     cells = [[" ".join(cell.replace("|", "\\|").split()) for cell in row] for row in rows]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(cells[0]))]
     rule = ["-" * width for width in widths]
@@ -41,7 +50,10 @@ def markdown_table(rows: Rows) -> str:
 
 
 def latex_table(rows: Rows, *, caption: str, notes: Sequence[str] = ()) -> str:
-    """A ``table`` of booktabs with its caption, and notes in small print below; ``**bold**`` becomes bold."""
+    """Return a ``table`` of booktabs with its caption, and with notes in small print below.
+
+    ``**bold**`` becomes bold.
+    """
     header, *body = ([latex(cell) for cell in row] for row in rows)
     lines = [
         "% needs \\usepackage{booktabs}",
@@ -62,14 +74,14 @@ def latex_table(rows: Rows, *, caption: str, notes: Sequence[str] = ()) -> str:
 
 
 def latex(text: str) -> str:
-    """Text with LaTeX's special characters escaped, ``**bold**`` as bold."""
+    """Return a text with LaTeX's special characters escaped and ``**bold**`` as bold."""
     parts = BOLD.split(text)  # every second one was bold
     escaped = ["".join(LATEX.get(sign, sign) for sign in part) for part in parts]
     return "".join(f"\\textbf{{{part}}}" if i % 2 else part for i, part in enumerate(escaped))
 
 
 def csv_table(rows: Sequence[Sequence[object]]) -> str:
-    """Comma-separated, quoted where needed; None is an empty cell."""
+    """Return values separated by commas and quoted where needed. None becomes an empty cell."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

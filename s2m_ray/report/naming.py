@@ -1,4 +1,4 @@
-"""What a finished evaluation is called in a table: method, modality, and what differs from the method as it is."""
+"""Name a finished evaluation in a table: its method, its modality, and its differences from the method."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ NOTHING = "–"
 
 
 def method_of(evaluation: Evaluation) -> tuple[str, str]:
-    """Name of the method as papers have it, and modality of the speech, from the settings that a checkpoint keeps."""
+    """Return the name that papers give to a method, and the modality of the speech, from a checkpoint's settings."""
     config = evaluation.header.get("config") or {}
     loss = config.get("loss") or {}
     framework = loss.get("framework")
@@ -28,9 +28,10 @@ def method_of(evaluation: Evaluation) -> tuple[str, str]:
 
 
 def changes_of(evaluation: Evaluation) -> list[str]:
-    """Settings of the loss, the original's ways and missing halves that make it another method than its name says.
+    """Return the settings that make a method another one than its name says.
 
-    Learning rate, batch size and the like are not among them: they do not change what is optimised.
+    These are settings of the loss, quirks of the original and missing halves. Learning rate, batch size and the like
+    do not count, because they do not change what is optimised.
     """
     config = evaluation.header.get("config") or {}
     scoring = config.get("evaluate") or {}
@@ -43,7 +44,7 @@ def changes_of(evaluation: Evaluation) -> list[str]:
 
 
 def has_built_in_words(evaluation: Evaluation) -> bool:
-    """Whether a structure preserving framework had our own word vectors instead of a file's."""
+    """Tell whether a structure preserving framework used our own word vectors and not a file's."""
     config = evaluation.header.get("config") or {}
     return "_sp" in str((config.get("loss") or {}).get("framework")) and not config.get("words")
 

@@ -1,4 +1,4 @@
-"""The paired comparisons of the page: evaluations of one task against each other."""
+"""Compare the evaluations of one task with each other, for the page."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,30 +16,33 @@ MAX_METHODS = 6  # 15 pairs; a sweep has more, and nobody reads 300
 
 
 class Named(Protocol):
-    """What the page knows of an evaluation."""
+    """Hold what the page knows of an evaluation."""
 
     @property
     def name(self) -> str:
-        """On the page."""
+        """Return its name on the page."""
 
     @property
     def folder(self) -> Path:
-        """Of its files."""
+        """Return the folder of its files."""
 
     @property
     def header(self) -> Mapping[str, Any]:
-        """``evaluation.json``."""
+        """Return the content of ``evaluation.json``."""
 
     @property
     def headline(self) -> float:
-        """Mean of the metric that chooses what is shown."""
+        """Return the mean of the metric that decides what is shown."""
 
 
 T = TypeVar("T", bound=Named)
 
 
 def tasks(results: Sequence[T]) -> list[list[T]]:
-    """Results by what was asked of what: queries, gallery, corpora, split and label map."""
+    """Group results by their task.
+
+    A task is made of queries, gallery, corpora, split and label map.
+    """
     found: dict[str, list[T]] = {}
     for result in results:
         header = result.header

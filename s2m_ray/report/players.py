@@ -11,7 +11,7 @@ REPEAT_BYTES = 6_000_000  # page bytes above which a repeated clip becomes a lin
 
 @dataclass(frozen=True)
 class Player:
-    """One place for a clip in the page; exactly one of ``src``, ``first`` and ``problem`` is set."""
+    """A place for a clip in the page. Exactly one of ``src``, ``first`` and ``problem`` is set."""
 
     src: str | None = None  # data URI
     first: int | None = None  # number of the player that already has this clip
@@ -20,10 +20,10 @@ class Player:
 
 
 class Shelf:
-    """Every clip of one page: encoded once, repeated while the page stays small.
+    """Hold every clip of one page. A clip is encoded once, and repeated while the page stays small.
 
-    Without JavaScript two players cannot share one copy of the sound, so a clip that comes up again costs its
-    bytes again; above ``repeat_bytes`` it points to the first player instead.
+    Without JavaScript, two players cannot share one copy of the sound, so a clip that comes up again costs its bytes
+    again. Above ``repeat_bytes``, the later player points to the first one.
     """
 
     def __init__(self, *, repeat_bytes: int = REPEAT_BYTES) -> None:
@@ -33,7 +33,7 @@ class Shelf:
         self._clips: dict[tuple[Any, ...], Player] = {}
 
     def place(self, uri: str, *, start_s: float | None = None, end_s: float | None = None) -> Player:
-        """Player of a window of a file, at most ``EXCERPT_S`` long; never raises."""
+        """Return the player of a window of a file, which lasts at most ``EXCERPT_S``. This never raises an error."""
         key = (uri, start_s, end_s)
         known = self._clips.get(key)
         if known is None:

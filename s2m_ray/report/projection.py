@@ -1,4 +1,4 @@
-"""Where things stand in the page's two pictures: the map of joint vectors and the valence-arousal plane."""
+"""Place points in the two pictures of the page: the map of joint vectors and the valence-arousal plane."""
 
 import importlib
 import math
@@ -31,14 +31,14 @@ MARK = 9  # half the size of a marker in the plane
 
 
 def joint_map(items: pa.Table, *, seed: int) -> dict[str, Any]:
-    """Map of joint vectors from the columns ``item_id modality emotion vector``.
+    """Return the map of joint vectors, from the columns ``item_id``, ``modality``, ``emotion`` and ``vector``.
 
     Returns:
-        ``points`` (x, y, item_id, modality, emotion), at most ``MAX_POINTS`` of each modality and those drawn
-        at random; ``method``; ``total``, the number of items there are.
+        ``points`` (x, y, item_id, modality, emotion), at most ``MAX_POINTS`` of each modality, drawn at random;
+        ``method``; and ``total``, the number of all items.
 
     Raises:
-        ValueError: vectors of unequal length.
+        ValueError: The vectors have unequal lengths.
     """
     rows: list[dict[str, Any]] = []
     for modality in ("music", "speech"):
@@ -61,7 +61,7 @@ def joint_map(items: pa.Table, *, seed: int) -> dict[str, Any]:
 
 
 def method_for(points: int) -> Method:
-    """UMAP where umap-learn can be imported, else t-SNE; PCA below ``MIN_NEIGHBOURS_POINTS``."""
+    """Return UMAP if umap-learn can be imported, else t-SNE; below ``MIN_NEIGHBOURS_POINTS`` points, return PCA."""
     if points < MIN_NEIGHBOURS_POINTS:
         return "PCA"
     try:
@@ -72,7 +72,7 @@ def method_for(points: int) -> Method:
 
 
 def project(vectors: Float[ndarray, "points dim"], *, seed: int, method: Method) -> Float[ndarray, "points 2"]:
-    """Two coordinates a vector, in no unit; equal arguments give equal coordinates on one machine.
+    """Return two coordinates for each vector, without a unit. Equal arguments give equal coordinates on one machine.
 
     Source: UMAP, McInnes et al. 2018, arXiv:1802.03426; t-SNE, van der Maaten & Hinton, JMLR 2008.
     """
@@ -93,7 +93,7 @@ def project(vectors: Float[ndarray, "points dim"], *, seed: int, method: Method)
 
 
 def fit_box(points: Float[ndarray, "points 2"], *, margin: float = 14) -> Float[ndarray, "points 2"]:
-    """The points moved and scaled, both axes alike, into the middle of ``MAP_SIZE``."""
+    """Move and scale the points, both axes alike, into the middle of ``MAP_SIZE``."""
     low, high = points.min(axis=0), points.max(axis=0)
     room = np.array(MAP_SIZE) - 2 * margin
     span = np.where(high > low, high - low, np.inf)
@@ -103,7 +103,7 @@ def fit_box(points: Float[ndarray, "points 2"], *, margin: float = 14) -> Float[
 
 
 def plane(label_map: Mapping[str, str]) -> dict[str, Any]:
-    """The valence-arousal plane of one label map: marks with their labels, and arrows speech -> music.
+    """Return the valence-arousal plane of a label map: marks with their labels, and arrows from speech to music.
 
     Returns:
         ``marks`` (x, y, emotion, speech, music, label_x, label_y, leader), ``arrows`` (emotion, path), and
@@ -142,10 +142,10 @@ def place_labels(
     *,
     avoid: Sequence[tuple[float, float]] = (),
 ) -> list[tuple[float, float]]:
-    """Middle of each text near its point, so that texts cover neither each other nor the points.
+    """Return the middle of each text, near its point, so that texts cover neither each other nor the points.
 
-    Greedy: each text takes the cheapest of some places around its point; covering a text is dearest, then a
-    point, then a place to ``avoid``, then distance.
+    The search is greedy: each text takes the cheapest of some positions around its point. Covering a text costs most,
+    then covering a point, then a position to ``avoid``, then distance.
     """
     done: list[tuple[float, float, float]] = []
     for (x, y), text in zip(points, texts, strict=True):
@@ -176,7 +176,7 @@ _NEAR = 20  # viewBox units between a point and its label; beyond it a thin line
 
 
 def _leader(point: tuple[float, float], label: tuple[float, float], text: str) -> str | None:
-    """SVG path from a point to the near edge of its label, or none where they are close."""
+    """Return the SVG path from a point to the near edge of its label, or nothing if they are close."""
     half = LETTER * len(text) / 2
     x = min(max(point[0], label[0] - half), label[0] + half)
     y = label[1] - math.copysign(8, label[1] - point[1])
@@ -192,7 +192,7 @@ def _on_plane(valence: float, arousal: float) -> tuple[float, float]:
 
 
 def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
-    """SVG path of an arrow that stops short of both marks."""
+    """Return the SVG path of an arrow that stops short of both marks."""
     length = math.dist(start, end)
     ux, uy = (end[0] - start[0]) / length, (end[1] - start[1]) / length
     x1, y1 = start[0] + ux * (MARK + 2), start[1] + uy * (MARK + 2)

@@ -1,4 +1,4 @@
-"""What papers report of the systems that this one follows: facts with their source and caveats."""
+"""Results that papers report for the systems which this project follows, with their source and caveats."""
 
 import tomllib
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ FILE = Path(__file__).with_suffix(".toml")
 
 @dataclass(frozen=True)
 class Published:
-    """One line of a paper's table."""
+    """Hold one line of a paper's table."""
 
     method: str  # as `s2m table` names methods
     modality: str
@@ -21,7 +21,7 @@ class Published:
 
 
 def read_published() -> list[Published]:
-    """All results of ``published.toml``."""
+    """Return all results of ``published.toml``."""
     content = tomllib.loads(FILE.read_text(encoding="utf-8"))
     found = []
     for group in content["group"]:

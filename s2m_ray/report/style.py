@@ -26,7 +26,10 @@ NOTHING = "–"
 
 
 def palette(labels: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Emotion -> its number on this page and its colour's; beyond 14 emotions colours come again."""
+    """Map each emotion to its number on this page and the number of its colour.
+
+    From 15 emotions on, colours repeat.
+    """
     ordered, slots = sorted(labels), list(COLOURS)
     free = [i for i, name in enumerate(slots) if name not in ordered] or list(range(len(slots)))
     others = [label for label in ordered if label not in COLOURS]
@@ -38,21 +41,31 @@ def palette(labels: Iterable[str]) -> dict[str, dict[str, int]]:
 
 
 def number(value: object, digits: int = 3) -> str:
-    """Fixed decimals, or a dash for anything that is not a finite number."""
+    """Return a number with fixed decimals, or a dash for anything that is not a finite number.
+
+    Example:
+        >>> number(0.12345), number(float("nan"))
+        ('0.123', '–')
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return NOTHING
     return f"{value:.{digits}f}"
 
 
 def words(value: object) -> str:
-    """Text of a header's field, which may be a list, or nothing."""
+    """Return the text of a header's field, which may be a list, or nothing."""
     if isinstance(value, (list, tuple)):
         return ", ".join(map(words, value))
     return NOTHING if value in (None, "", {}) else str(value)
 
 
 def flat(tree: object, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested mapping as ``("loss.margin", "0.4")`` rows."""
+    """Return a nested mapping as rows.
+
+    Example:
+        >>> list(flat({"loss": {"margin": 0.4}}))
+        [('loss.margin', '0.4')]
+    """
     if isinstance(tree, Mapping) and tree:
         names = {key: f"{prefix}.{key}" if prefix else str(key) for key in tree}
         return [row for key, value in tree.items() for row in flat(value, names[key])]

@@ -1,4 +1,7 @@
-"""Evaluations as the table of a paper: method x modality x corpus, beside published results and a random ranking."""
+"""Write evaluations as the table of a paper: method x modality x corpus.
+
+Published results and a random ranking stand beside them.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +26,7 @@ BUILT_IN_WORDS = (
 
 @dataclass(frozen=True)
 class Task:
-    """What was asked of what: evaluations of one task share a column."""
+    """The queries and the gallery of an evaluation. Evaluations of one task share a column."""
 
     speech: str
     music: str
@@ -37,7 +40,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Value:
-    """One cell."""
+    """Hold one cell."""
 
     mean: float
     std: float | None  # None: one seed, or not known
@@ -54,7 +57,7 @@ Values = Mapping[tuple[Task, str], Value]  # by task and metric
 
 @dataclass(frozen=True)
 class Row:
-    """A method of one modality."""
+    """Hold a method of one modality."""
 
     kind: str  # own, published or floor
     method: str
@@ -65,7 +68,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """Rows, columns and what has to be said of them."""
+    """Hold rows, columns and the notes on them."""
 
     tasks: tuple[Task, ...]
     metrics: tuple[str, ...]
@@ -127,7 +130,7 @@ def _floors(evaluations: Sequence[Evaluation], metrics: Sequence[str]) -> Values
 
 
 def task_of(evaluation: Evaluation) -> Task:
-    """Corpora, split and size."""
+    """Return corpora, split and size of an evaluation."""
     header = evaluation.header
     speech, music = (header.get(side) or {} for side in ("speech", "music"))
     corpora = ["+".join(side.get("corpus") or ["unknown"]) for side in (speech, music)]
@@ -137,7 +140,10 @@ def task_of(evaluation: Evaluation) -> Task:
 def best_of_columns(
     evaluations: Sequence[Evaluation], metrics: Sequence[str], unit: Unit | None
 ) -> tuple[set[tuple[str, str]], list[str]]:
-    """(evaluation, metric) shown to be better than all others of their task, and notes on the columns without one."""
+    """Return the evaluations and metrics that are shown to be better than all others of their task.
+
+    The notes beside them name the columns without one.
+    """
     best: set[tuple[str, str]] = set()
     notes = []
     for task in dict.fromkeys(map(task_of, evaluations)):
@@ -162,7 +168,7 @@ def best_of_columns(
 
 
 def table_rows(table: ResultTable) -> list[list[str]]:
-    """Cells as text; columns name their task where there are several."""
+    """Return cells as text. Columns name their task if there are several."""
     several = len(table.tasks) > 1
     columns = [(task, metric) for task in table.tasks for metric in table.metrics]
     header = ["method", "modality", *(f"{task.speech} → {task.music}: {m}" if several else m for task, m in columns)]
@@ -171,7 +177,7 @@ def table_rows(table: ResultTable) -> list[list[str]]:
 
 
 def record_rows(table: ResultTable) -> list[dict[str, object]]:
-    """A record a cell, for programs."""
+    """Return a record for each cell, for programs."""
     return [
         {
             "kind": row.kind,
@@ -194,10 +200,10 @@ def record_rows(table: ResultTable) -> list[dict[str, object]]:
 
 
 def render_table(table: ResultTable, form: str) -> str:
-    """The table as ``markdown``, ``latex`` or ``csv`` (there a line a cell).
+    """Return the table as ``markdown``, ``latex`` or ``csv``, which has a line for each cell.
 
     Raises:
-        ConfigError: another format.
+        ConfigError: The format is another one.
     """
     if form == "markdown":
         notes = "".join(f"\n{note}\n" for note in table.notes)
@@ -211,9 +217,10 @@ def render_table(table: ResultTable, form: str) -> str:
 
 
 def _members(evaluations: Sequence[Evaluation]) -> dict[tuple[str, str], list[Evaluation]]:
-    """Evaluations of each row, by its name and modality.
+    """Return the evaluations of each row, by its name and modality.
 
-    The name has what was changed of the method, and where two would still share a cell, that of the folder.
+    The name tells what was changed of the method. If two evaluations would still share a cell, it also has the
+    folder.
     """
     keys = []
     for e in evaluations:
@@ -246,7 +253,7 @@ def _values(members: Sequence[Evaluation], metrics: Sequence[str], best: set[tup
 
 
 def _beside(own: Sequence[Row], method: str, modality: str) -> list[Row]:
-    """A row of what is published of a method, modality and corpora, in the columns of ours; none if nothing is."""
+    """Return rows of published results for a method, a modality and corpora, in the columns of ours."""
     values: dict[tuple[Task, str], Value] = {}
     notes = []
     for published in read_published():
