@@ -168,8 +168,6 @@ def sign_flip_p(
     doi:10.2202/1544-6115.1585.
 
     Example:
-        Three units that all favour one method: 2 of the 8 assignments are as far from 0.
-
         >>> sign_flip_p(np.array([[0.1], [0.2], [0.3]]), use="example").tolist()
         [0.25]
     """
