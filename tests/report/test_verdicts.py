@@ -1,4 +1,4 @@
-"""The same paired results give the same verdict everywhere: in a comparison, the table, the report and a sweep."""
+"""Check that the same paired results give the same verdict in a comparison, the table, the report and a sweep."""
 
 from pathlib import Path
 
